@@ -1,0 +1,178 @@
+"""The command line: `harmonize run IMAGE [MASK] -o OUT`.
+
+Exit status: 0 done; 1 a fault of ours; 2 bad input or bad arguments; 130 Ctrl-C. Every failure is one line on stderr.
+numpy, libvips and torch are imported where they are needed, so that `--help` and the refusal of bad input are quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from backend.images import Picture, Pixels
+
+_FILE = click.Path(path_type=Path)
+_DEBUG = "HARMONIZE_DEBUG"
+_SHORTEST_SIDE = 16
+
+
+class BadInput(click.ClickException):
+    """Input that cannot be harmonized; the text says what is wrong and what to do."""
+
+
+class _Group(click.Group):
+    """A group whose failures are one line each."""
+
+    def main(self, *args: Any, **options: Any) -> NoReturn:
+        options["standalone_mode"] = False
+        try:
+            sys.exit(super().main(*args, **options))
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx else "harmonize"
+            _fail(f"{error.format_message()} (see {where} --help)", status=2)
+        except BadInput as error:
+            _fail(error.message, status=2)
+        except click.Abort:
+            sys.exit(130)
+        except Exception as error:
+            if os.environ.get(_DEBUG):
+                raise
+            _fail(f"unexpected {type(error).__name__}: {error} (set {_DEBUG}=1 to see where)", status=1)
+
+
+@click.group(cls=_Group, invoke_without_command=True)
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Make a foreground pasted into a photograph look as if it had been there."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@main.command()
+@click.argument("image", type=_FILE)
+@click.argument("mask", type=_FILE, required=False)
+@click.option("-o", "--output", type=_FILE, required=True, metavar="OUT", help="The file to write.")
+@click.option("--model", default="auto", show_default=True, help="The network to use.")
+@click.option("--device", default="auto", show_default=True, help="Where it runs: auto, cpu, cuda or mps.")
+@click.option(
+    "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="0 leaves the image as it is."
+)
+def run(image: Path, mask: Path | None, output: Path, model: str, device: str, strength: float) -> None:
+    """Harmonize the foreground of IMAGE, which MASK shows in white, and write the whole image to OUT.
+
+    Files are PNG, JPEG, TIFF or WebP; the extension of OUT chooses the format. Kept are the size, 8 or 16 bits or
+    32-bit float a channel, grey or RGB, alpha, ICC profile, EXIF and XMP, and every pixel of the background. JPEG is
+    written at quality 95, WebP lossless; both hold 8 bits a channel, which is said where it costs some.
+
+    MASK is as large as IMAGE; grey is foreground in part. Of a mask in colours the luminance counts; of a mask with
+    transparent parts, its opacity alone.
+
+    Without MASK the alpha of IMAGE is the mask: what is opaque is foreground. The background is then what the
+    file still holds under its transparent pixels, so a cut-out on nothing is refused.
+
+    An image that its EXIF turns is written upright. MASK belongs to the image as it is seen, or, where only that
+    fits, as it is stored.
+    """
+    import numpy as np
+
+    from backend import images
+
+    start = time.perf_counter()
+    try:
+        images.check_output(output, inputs=[image] if mask is None else [image, mask])
+        picture = images.read(image)
+        if min(picture.pixels.shape[:2]) < _SHORTEST_SIDE:
+            raise BadInput(f"{image} is {picture}: give an image of at least {_SHORTEST_SIDE} pixels a side")
+        loss = images.losses(output, picture)
+        foreground = _own_foreground(image, picture) if mask is None else _foreground(mask, image, picture)
+        # To the Harmonizer, what is transparent is absent; where the alpha is the mask, it is the background.
+        seen = picture.colour if mask is None else picture.pixels
+        harmonized, engine = _harmonize(seen, foreground, picture.icc, model, device, strength)
+        pixels = np.dstack([harmonized, foreground]) if mask is None else harmonized
+        written = images.write(output, replace(picture, pixels=pixels))
+    except images.ImageFileError as error:
+        raise BadInput(str(error)) from error
+    if loss:
+        click.echo(f"harmonize: {loss}", err=True)
+    click.echo(f"{output}: {written}; {engine}, {1000 * (time.perf_counter() - start):.0f} ms")
+
+
+def _foreground(mask: Path, image: Path, picture: Picture) -> Pixels:
+    """HxW from the mask file: its opacity where some of it is transparent, else its luminance."""
+    import numpy as np
+
+    from backend import images
+
+    read = images.read(mask)
+    white = images.WHITE[read.pixels.dtype.name]
+    if read.alpha is not None and (read.alpha != white).any():
+        values = read.alpha
+    elif read.grey:
+        values = read.colour
+    else:
+        luminance = read.colour @ np.array([0.299, 0.587, 0.114], np.float32)
+        # In float32 the luminance of white can exceed white.
+        values = np.minimum(luminance if white == 1 else np.rint(luminance), read.colour.max(axis=2))
+        values = values.astype(read.pixels.dtype)
+    size = picture.pixels.shape[:2]
+    if values.shape != size and picture.orientation > 4 and values.shape == size[::-1]:
+        values = images.turn(values, picture.orientation)
+    if values.shape != size:
+        raise BadInput(
+            f"{mask} is {values.shape[1]}x{values.shape[0]} but {image} is {size[1]}x{size[0]}: "
+            "make the mask as large as the image"
+        )
+    if values.max() <= white / 255:
+        raise BadInput(f"{mask} is empty: paint the foreground white")
+    if values.min() >= white:
+        raise BadInput(f"{mask} is white everywhere: leave the background black, so that there is something to match")
+    return values
+
+
+def _own_foreground(image: Path, picture: Picture) -> Pixels:
+    """HxW: the alpha of the image, which must hold a foreground and, under what is transparent, a background."""
+    from backend import images
+
+    alpha = picture.alpha
+    if alpha is None:
+        raise BadInput(f"{image} has no alpha to take the foreground from: give a MASK, white where the foreground is")
+    white = images.WHITE[alpha.dtype.name]
+    if alpha.max() <= white / 255:
+        raise BadInput(f"{image} is transparent everywhere, so no foreground shows: give a MASK")
+    if alpha.min() >= white:
+        raise BadInput(f"{image} is opaque everywhere, so its alpha shows no foreground: give a MASK")
+    background = picture.colour[alpha < white]
+    if (background == background[0]).all():
+        raise BadInput(f"{image} holds no picture under its transparent parts: paste it onto one and give a MASK")
+    return alpha
+
+
+def _harmonize(
+    image: Pixels, foreground: Pixels, icc: bytes | None, model: str, device: str, strength: float
+) -> tuple[Pixels, str]:
+    """The harmonized image, and what made it."""
+    import numpy as np
+
+    from gknet import Harmonizer
+
+    try:
+        result = Harmonizer.load(model, device).harmonize(image, foreground, strength=strength, profile=icc)
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    return np.asarray(result.image), f"{result.model} on {result.device}"
+
+
+def _fail(text: str, status: int) -> NoReturn:
+    click.echo(f"harmonize: {' '.join(text.split())}", err=True)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main(prog_name="harmonize")

@@ -1,0 +1,19 @@
+"""The `gknet` command: what a researcher does with the network."""
+
+from __future__ import annotations
+
+import click
+
+from gknet import evaluate, train
+
+
+@click.group()
+def main() -> None:
+    """Train and evaluate harmonization networks (GKNet, Shen et al., ICCV 2023)."""
+
+
+main.add_command(train.command)
+main.add_command(evaluate.command)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Document values <-> the sRGB values that the network sees. Only the small images are converted, never the document.
+
+Values are floats, 1 is full scale. ICC transforms are LittleCMS's, through libvips, in 16 bits and a float PCS.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageCms
+
+Float = NDArray[np.float32]
+
+TRANSFERS = ("srgb", "linear")
+LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
+"""Weights of R, G and B in a grey (ITU-R BT.709)."""
+
+
+def encode_srgb(linear: Float) -> Float:
+    """Light -> sRGB value (IEC 61966-2-1), any shape; odd around 0 and not clipped above 1."""
+    size = np.abs(linear)
+    curve = 1.055 * np.maximum(size, 0.0031308) ** (1 / 2.4) - 0.055
+    return np.copysign(np.where(size <= 0.0031308, size * 12.92, curve), linear).astype(np.float32)
+
+
+def decode_srgb(value: Float) -> Float:
+    """sRGB value -> light; the inverse of :func:`encode_srgb`."""
+    size = np.abs(value)
+    curve = ((np.maximum(size, 0.04045) + 0.055) / 1.055) ** 2.4
+    return np.copysign(np.where(size <= 0.04045, size / 12.92, curve), value).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class DocumentSpace:
+    """What a document's values mean.
+
+    Attributes:
+        to_srgb: float32 [H, W, C] in document values, 0..1, C = 1 (grey) or 3 -> float32 [H, W, 3] in sRGB, 0..1.
+        from_srgb: the way back. An ICC profile limits values to 0..1; the other spaces keep those beyond.
+    """
+
+    to_srgb: Callable[[Float], Float]
+    from_srgb: Callable[[Float], Float]
+
+
+def document_space(profile: bytes | None, transfer: str, channels: int) -> DocumentSpace:
+    """The space of a document with 1 (grey) or 3 colour channels.
+
+    Args:
+        profile: its ICC profile. A grey document may carry an RGB one: it is that space's neutral axis.
+        transfer: what values without a profile are: "srgb", or "linear" (light, with sRGB's primaries).
+        channels: 1 or 3.
+
+    Raises:
+        ValueError: the profile is damaged or made for other images, or the transfer is unknown.
+        TypeError: the profile is not bytes.
+    """
+    if transfer not in TRANSFERS:
+        raise ValueError(f"transfer {transfer!r} is unknown; choose one of {', '.join(TRANSFERS)}")
+    if profile is not None:
+        kind = _profile_kind(profile)
+        if kind == "GRAY" and channels == 1:
+            return DocumentSpace(
+                lambda grey: _icc_to_srgb(grey, profile),
+                lambda srgb: _icc_from_srgb(srgb, profile),
+            )
+        if kind != "RGB":
+            raise ValueError(
+                f"the ICC profile is for {kind} images, this one is {'grey' if channels == 1 else 'RGB'}; "
+                "convert the image to RGB, or drop the profile (for a PIL image: del image.info['icc_profile'])"
+            )
+        rgb = DocumentSpace(lambda x: _icc_to_srgb(x, profile), lambda x: _icc_from_srgb(x, profile))
+    elif transfer == "linear":
+        rgb = DocumentSpace(encode_srgb, decode_srgb)
+    else:
+        rgb = DocumentSpace(lambda x: x, lambda x: x)
+    if channels == 3:
+        return rgb
+    return DocumentSpace(
+        lambda grey: rgb.to_srgb(np.repeat(grey, 3, axis=2)),
+        lambda srgb: (rgb.from_srgb(srgb) * LUMA).sum(axis=2, keepdims=True),
+    )
+
+
+def _profile_kind(profile: bytes) -> str:
+    """The profile's colour space: RGB, GRAY, CMYK, ..."""
+    if not isinstance(profile, bytes):
+        raise TypeError(f"profile must be the bytes of an ICC profile, not {type(profile).__name__}")
+    try:
+        return str(ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space).strip()
+    except (OSError, ImageCms.PyCMSError) as error:
+        raise ValueError(
+            f"the ICC profile ({len(profile)} bytes) is damaged or is none: {error}; "
+            "pass the image without it, or embed a valid one"
+        ) from error
+
+
+def _icc_to_srgb(values: Float, profile: bytes) -> Float:
+    return _export(_image(values, profile).icc_import(embedded=True, intent="relative"), output_profile="srgb")
+
+
+def _icc_from_srgb(srgb: Float, profile: bytes) -> Float:
+    lab = _image(srgb, None).icc_import(input_profile="srgb", intent="relative").copy()
+    _embed(lab, profile)
+    return _export(lab)
+
+
+def _image(values: Float, profile: bytes | None) -> Any:
+    import pyvips  # a document without a profile needs no libvips
+
+    whole = np.rint(np.clip(values, 0, 1) * 65535).astype(np.uint16)
+    image = pyvips.Image.new_from_array(whole).copy(interpretation="grey16" if whole.shape[2] == 1 else "rgb16")
+    if profile is not None:
+        _embed(image, profile)
+    return image
+
+
+def _embed(image: Any, profile: bytes) -> None:
+    import pyvips
+
+    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+
+
+def _export(pcs: Any, **target: str) -> Float:
+    import pyvips
+
+    try:
+        values = pcs.icc_export(depth=16, intent="relative", **target).numpy()
+    except pyvips.Error as error:
+        raise ValueError(
+            f"the ICC profile cannot be converted from and to ({str(error).strip().splitlines()[-1]}); "
+            "convert the image to sRGB, or to another profile that editors use"
+        ) from error
+    scaled: Float = values.reshape(*values.shape[:2], -1).astype(np.float32) * np.float32(1 / 65535)
+    return scaled

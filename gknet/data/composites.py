@@ -1,0 +1,276 @@
+"""Endless random composites out of photos and masks, made on the training device (data as in the paper's sec. 4.1).
+
+The photo is the real image; the composite is the photo with its foreground's colours changed. As for iHarmony4, the
+change carries the statistics of a region of another photo over to the foreground; several candidates are drawn, those
+that look wrong by themselves are thrown away, and of the rest the one nearest to a drawn error is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gknet.data.photos import PhotoSet
+from gknet.data.transfers import (
+    MOVE_SCALE,
+    STATISTICS_TRANSFERS,
+    Transfer,
+    luma,
+    photographic,
+    srgb_to_linear,
+)
+
+Draw = Callable[..., Tensor]
+"""(*shape) -> random numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompositesConfig:
+    """How composites are drawn. Probabilities are 0..1; errors are fMSE on the 0..255 scale."""
+
+    candidates: int = 12
+    """Changes tried a composite; the best is kept."""
+    samples: int = 192
+    """Foreground pixels on which candidates are fitted and judged."""
+    same_source: float = 0.9
+    """Probability that the reference region comes from the same source (streets to streets, people to people)."""
+    photographic: float = 0.2
+    """Share of composites changed by photographic moves instead of a statistics transfer."""
+    gradient: float = 0.3
+    """Share of the photographic ones that also get a local light gradient."""
+    error_median: float = 650.0
+    """Median of the drawn errors (kept ones come out larger, since small changes are rarer), and"""
+    error_spread: float = 0.9
+    """the deviation of their logarithm: iHarmony4's composites, and the benchmark's, spread like this."""
+    error_range: tuple[float, float] = (100.0, 6000.0)
+    """Errors outside are thrown away."""
+    grade: float = 0.5
+    """Probability that the whole photo is regraded first, foreground and background alike, so that no photo looks the
+    same twice."""
+    crop: tuple[float, float] = (0.5, 1.0)
+    """Area share of the random crop."""
+
+
+@dataclass
+class Batch:
+    """A batch of training data on one device, float32.
+
+    Attributes:
+        composite: [B, 3, H, W], sRGB 0..1, of 8-bit values.
+        mask: [B, 1, H, W], 0 or 1.
+        real: [B, 3, H, W], sRGB 0..1; equals the composite outside the foreground's soft rim.
+    """
+
+    composite: Tensor
+    mask: Tensor
+    real: Tensor
+
+
+class Composer:
+    """Makes batches of random composites: the same seed, the same batch.
+
+    Args:
+        photos: what they are made from; decides the device.
+        size: side of the composites, pixels. The photos should be held at 1 to 1.5 times this: crops are resampled
+        bilinearly.
+        config: how they are drawn.
+    """
+
+    def __init__(self, photos: PhotoSet, *, size: int, config: CompositesConfig | None = None) -> None:
+        self.photos = photos
+        self.size = size
+        self.config = config or CompositesConfig()
+        device = photos.photos.device
+        # Masks sorted by source, so that a reference of the same source is one random number in a range.
+        source = photos.source[photos.owner]
+        self._by_source = torch.argsort(source, stable=True)
+        counts = torch.bincount(source, minlength=int(photos.source.max()) + 1)
+        self._first = (counts.cumsum(0) - counts).to(device)
+        self._count = counts.to(device)
+        # Masks sorted by photo: every photo is as likely as any other, however many masks it has.
+        self._by_photo = torch.argsort(photos.owner, stable=True)
+        per_photo = torch.bincount(photos.owner, minlength=len(photos.photos))
+        self._photo_first = (per_photo.cumsum(0) - per_photo).to(device)
+        self._photo_count = per_photo.to(device)
+        self._transfers = list(STATISTICS_TRANSFERS.values())
+
+    @torch.no_grad()
+    def batch(self, count: int, seed: int) -> Batch:
+        """``count`` composites drawn by ``seed``."""
+        generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device draws the same
+
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand(shape, generator=generator).to(self.photos.photos.device)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator).to(self.photos.photos.device)
+
+        config, photos = self.config, self.photos
+        photo = (uniform(count) * len(photos.photos)).long()
+        mask_id = self._by_photo[self._photo_first[photo] + (uniform(count) * self._photo_count[photo]).long()]
+        real, soft = self._crop(photo, mask_id, uniform(count, 4))
+        source = self._samples(mask_id, uniform(count, config.samples))
+
+        # The whole photo's own look: exposure, white balance, contrast and saturation, on everything alike.
+        scale = normal(1).new_tensor([0.35, 0.06, 0.03, 0.2, 0.12, 0.25, 0.03])
+        grade = normal(count, 7) * scale * (uniform(count, 1) < config.grade)
+        real = self._on_pixels(real, lambda pixels: photographic(grade, pixels).clamp(0, 1))
+        source = photographic(grade, source).clamp(0, 1)
+
+        method, reference, moves = self._choose(source, grade, photos.source[photo], uniform, normal)
+        changed = self._on_pixels(real, lambda pixels: _transfer_by(self._transfers, method, source, reference, pixels))
+        is_photographic = method == len(self._transfers)
+        if bool(is_photographic.any()):
+            moved = self._on_pixels(real, lambda pixels: photographic(moves, pixels))
+            moved = moved * self._light_gradient(uniform(count, 3))
+            changed = torch.where(is_photographic[:, None, None, None], moved, changed)
+        changed = changed.clamp(0, 1)
+
+        mask = (soft >= 0.5).float()
+        real = (real * 255).round() / 255
+        composite = torch.where(soft > 0, torch.lerp(real, changed, soft), real)
+        return Batch((composite * 255).round() / 255, mask, real)
+
+    def _crop(self, photo: Tensor, mask_id: Tensor, random: Tensor) -> tuple[Tensor, Tensor]:
+        """Random resized crop and flip -> real [B, 3, H, W] in 0..1, soft mask [B, 1, H, W]. Keeps some foreground in
+        view."""
+        low, high = self.config.crop
+        side = (low + (high - low) * random[:, 0]).sqrt()
+        side = torch.where(random[:, 3] > 0.85, torch.ones_like(side), side)
+        flip = torch.where((random[:, 3] * 1000).long() % 2 == 0, 1.0, -1.0).to(side)
+        picture = torch.cat([self.photos.photos[photo], self.photos.masks[mask_id][:, None]], 1).float() / 255
+
+        def look(side: Tensor) -> Tensor:
+            theta = torch.zeros(len(side), 2, 3, device=side.device)
+            theta[:, 0, 0], theta[:, 1, 1] = side * flip, side
+            theta[:, 0, 2], theta[:, 1, 2] = (random[:, 1] * 2 - 1) * (1 - side), (random[:, 2] * 2 - 1) * (1 - side)
+            grid = F.affine_grid(theta, [len(side), 4, self.size, self.size], align_corners=False)
+            return F.grid_sample(picture, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+        view = look(side)
+        lost = view[:, 3].mean((1, 2)) < 0.01  # the crop missed the foreground: show the whole photo
+        if bool(lost.any()):
+            view = torch.where(lost[:, None, None, None], look(torch.ones_like(side)), view)
+        return view[:, :3], view[:, 3:]
+
+    def _samples(self, mask_id: Tensor, random: Tensor) -> Tensor:
+        """[...] mask numbers, [..., K] random -> foreground pixels [..., K, 3] in 0..1."""
+        index = (random * self.photos.table.shape[1]).long()
+        return self.photos.table[mask_id[..., None], index].float() / 255
+
+    @staticmethod
+    def _on_pixels(pictures: Tensor, f: Callable[[Tensor], Tensor]) -> Tensor:
+        b, c, h, w = pictures.shape
+        pixels = pictures.flatten(2).transpose(1, 2)
+        return f(pixels).transpose(1, 2).reshape(b, c, h, w)
+
+    def _choose(
+        self, source: Tensor, grade: Tensor, source_kind: Tensor, uniform: Draw, normal: Draw
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw candidates, judge them on the samples, keep one a picture.
+
+        Returns:
+            method [B] (an index into the transfers, or their number for photographic moves), reference samples [B, K,
+            3], photographic moves [B, 7].
+        """
+        config = self.config
+        b, n, k = len(source), config.candidates, config.samples
+        kind = source_kind[:, None].expand(b, n)
+        same = uniform(b, n) < config.same_source
+        pick = uniform(b, n)
+        within = self._by_source[self._first[kind] + (pick * self._count[kind]).long()]
+        anywhere = (pick * len(self.photos.table)).long()
+        reference = self._samples(torch.where(same, within, anywhere), uniform(b, n, k))
+        reference = reference.flatten(0, 1)
+        many_grades = grade.repeat_interleave(n, 0)
+        reference = photographic(many_grades, reference).clamp(0, 1)  # shot with the same look
+        many = source.repeat_interleave(n, 0)
+        count = len(self._transfers)
+        method = (uniform(b, n) * count).long()
+        moving = uniform(b, 1) < config.photographic
+        method = torch.where(moving, count, method).flatten()
+        moves = normal(b * n, 7) * many.new_tensor(MOVE_SCALE)
+
+        changed = _transfer_by(self._transfers, method, many, reference, many)
+        is_move = method == count
+        if bool(is_move.any()):
+            changed[is_move] = photographic(moves[is_move], many[is_move])
+        changed = changed.clamp(0, 1)
+        error = ((changed - many) ** 2).mean((1, 2)) * 255**2
+        low, high = config.error_range
+        target = config.error_median * (normal(b, 1) * config.error_spread).exp()
+        distance = (error.view(b, n).clamp_min(1).log() - target.clamp(low, high).log()).abs()
+        wrong = (looks_wrong(many, changed) | (error < low) | (error > high)).view(b, n)
+        chosen = torch.where(wrong, distance + 100, distance).argmin(1)
+        row = torch.arange(b, device=source.device) * n + chosen
+        return method[row], reference[row], moves[row]
+
+    def _light_gradient(self, random: Tensor) -> Tensor:
+        """A light that falls off across the picture: gains [B, 1, H, W] around one, for the share that the config
+        says."""
+        at = torch.linspace(-1, 1, self.size, device=random.device)
+        angle = random[:, 0] * 2 * math.pi
+        slope = (random[:, 1] - 0.5) * (random[:, 2] < self.config.gradient)
+        ramp = angle.cos()[:, None, None] * at[None, None] + angle.sin()[:, None, None] * at[None, :, None]
+        return (slope[:, None, None] * ramp).exp()[:, None]
+
+
+def _transfer_by(
+    transfers: list[Transfer], method: Tensor, source: Tensor, reference: Tensor, pixels: Tensor
+) -> Tensor:
+    """Apply to each picture the transfer that ``method`` [B] numbers; others are left as they are."""
+    out = pixels.clone()
+    for i, transfer in enumerate(transfers):
+        rows = (method == i).nonzero()[:, 0]
+        if len(rows):
+            out[rows] = transfer(source[rows], reference[rows], pixels[rows])
+    return out
+
+
+def _to_lab(pixels: Tensor) -> Tensor:
+    """sRGB [..., 3] -> CIE L*a*b* (D65)."""
+    matrix = pixels.new_tensor(
+        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    )
+    white = pixels.new_tensor([0.95047, 1.0, 1.08883])
+    xyz = srgb_to_linear(pixels) @ matrix.T / white
+    f = torch.where(xyz > 0.008856, xyz.clamp_min(1e-6) ** (1 / 3), 7.787 * xyz + 16 / 116)
+    return torch.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)
+
+
+def looks_wrong(before: Tensor, after: Tensor) -> Tensor:
+    """Which changes look wrong by themselves, whatever the background: [B, K, 3] each, sRGB 0..1 -> [B] bool.
+
+    New clipping, hue turned over 50 degrees or into green or magenta, colour drained or boosted, light and shade lost
+    or noise amplified: what the makers of such benchmarks filter out.
+    """
+
+    def clipped(x: Tensor) -> Tensor:
+        return ((x <= 0.5 / 255) | (x >= 254.5 / 255)).any(-1).float().mean(1)
+
+    lab0, lab1 = _to_lab(before), _to_lab(after)
+    mean0, mean1 = lab0.mean(1), lab1.mean(1)
+    chroma0, chroma1 = lab0[..., 1:].norm(dim=-1).mean(1), lab1[..., 1:].norm(dim=-1).mean(1)
+    tint0, tint1 = mean0[:, 1:], mean1[:, 1:]
+    cosine = F.cosine_similarity(tint0, tint1, dim=1)
+    turned = (cosine < math.cos(math.radians(50))) & (tint0.norm(dim=1) > 6) & (tint1.norm(dim=1) > 6)
+    shift = mean1[:, 1] - mean0[:, 1]  # a*: negative is green, positive magenta
+    green = (shift < -8) & (mean1[:, 1] < -8)
+    magenta = (shift > 8) & (mean1[:, 1] > 8) & (mean1[:, 2] < 4)
+    drained = (chroma1 < 0.5 * chroma0) & (chroma0 > 8)
+    boosted = chroma1 > 2 * chroma0 + 4
+    y0, y1 = luma(before), luma(after)
+    c0, c1 = y0 - y0.mean(1, keepdim=True), y1 - y1.mean(1, keepdim=True)
+    s0, s1 = c0.square().mean(1).sqrt(), c1.square().mean(1).sqrt()
+    correlation = (c0 * c1).mean(1) / (s0 * s1 + 1e-6)
+    flattened = (correlation < 0.8) & (s0 > 0.02)
+    contrast = (s1 > 2 * s0 + 0.02) | (s1 < 0.45 * s0 - 0.01)
+    wrong: Tensor = (
+        (clipped(after) - clipped(before) > 0.05) | turned | green | magenta | drained | boosted | flattened | contrast
+    )
+    return wrong

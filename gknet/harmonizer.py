@@ -1,0 +1,350 @@
+"""The one door for inference: any size, any depth, any layout in; the same out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from gknet import upsampling, weights
+from gknet.color import document_space
+from gknet.network import GKNet
+from gknet.upsampling import Box
+
+Array = NDArray[Any]
+Picture = Image.Image | Array
+
+MIN_SIDE = 16
+"""Shortest side of an image, in pixels."""
+IMAGE_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
+MASK_MODES = ("1", "L", "I;16")
+
+
+@dataclass(frozen=True)
+class Harmonized:
+    """What :meth:`Harmonizer.harmonize` returns.
+
+    Attributes:
+        image: of the input's type, size, depth and layout.
+        timings: milliseconds of each stage, in order: check, reduce, network, fit, apply. Stages not needed are absent.
+        model: name of the network that ran.
+        device: where it ran.
+    """
+
+    image: Picture
+    timings: dict[str, float]
+    model: str
+    device: str
+
+
+class Harmonizer:
+    """A network on a device, ready to harmonize. :meth:`load` makes one out of shipped weights.
+
+    Args:
+        network: in eval mode, on ``device``; see :class:`gknet.network.GKNet` for what it takes and returns.
+        model: its name, for reports.
+        device: where it is.
+    """
+
+    def __init__(self, *, network: GKNet, model: str, device: str) -> None:
+        self.network = network
+        self.model = model
+        self.device = device
+
+    @classmethod
+    def load(cls, model: str | Path = "auto", device: str = "auto") -> Harmonizer:
+        """Load weights.
+
+        Args:
+            model: a shipped name, a weights file, or "auto": ``gknet`` on CUDA, ``gknet-lite`` elsewhere, or else what
+                is shipped.
+            device: "cpu", "cuda", "cuda:1", "mps", or "auto": the first of CUDA, MPS and CPU that this machine has.
+
+        Raises:
+            ValueError: no such model or device; the text lists what there is. Damaged weights (``WeightsError``) too.
+        """
+        device = _device(device)
+        shipped = weights.available()
+        if str(model) == "auto":
+            preferred = ["gknet", "gknet-lite"] if device.startswith("cuda") else ["gknet-lite", "gknet"]
+            candidates = [name for name in preferred if name in shipped] + shipped
+            if not candidates:
+                raise ValueError("no weights are shipped with this copy of gknet; pass a weights file as model")
+            model = candidates[0]
+        elif str(model) not in shipped and not Path(model).is_file():
+            raise ValueError(
+                f"there is no model {str(model)!r}; choose one of {', '.join(['auto', *shipped])}, or a weights file"
+            )
+        name = str(model) if str(model) in shipped else Path(model).stem
+        return cls(network=weights.load(model, device), model=name, device=device)
+
+    def __call__(
+        self,
+        image: Picture,
+        mask: Picture,
+        *,
+        strength: float = 1.0,
+        context_box: tuple[int, int, int, int] | None = None,
+        profile: bytes | None = None,
+        transfer: str = "srgb",
+    ) -> Picture:
+        """:meth:`harmonize`, and only the image of it."""
+        return self.harmonize(
+            image, mask, strength=strength, context_box=context_box, profile=profile, transfer=transfer
+        ).image
+
+    def harmonize(
+        self,
+        image: Picture,
+        mask: Picture,
+        *,
+        strength: float = 1.0,
+        context_box: tuple[int, int, int, int] | None = None,
+        profile: bytes | None = None,
+        transfer: str = "srgb",
+    ) -> Harmonized:
+        """Make the foreground of a composite fit its background.
+
+        Pixels whose mask is 0, and alpha, are returned bit for bit; so is the whole image at strength 0. Elsewhere the
+        result is ``image + strength * mask * change``. A document of exactly the network's size gets the network's own
+        output; others get a local model of its change, applied to their own values (gknet.upsampling).
+
+        Args:
+            image: a PIL image (L, LA, RGB, RGBA, I;16) or an array, uint8, uint16 or float32 (0..1; values beyond are
+                changed as the range's end is): [H, W], or [H, W, C] with C = 1 (grey), 2 (grey, alpha), 3 or 4 (RGB,
+                alpha). At least 16 x 16. Pixels of alpha 0 count as absent, not as black.
+            mask: 1 = foreground, soft edges welcome: [H, W], bool, uint8, uint16 or float (0..1), or a PIL image
+                (1, L, I;16).
+            strength: 0..1, how much of the change to apply.
+            context_box: (left, top, right, bottom) in pixels: what the network sees, instead of the whole image. It
+                holds the whole foreground.
+            profile: ICC profile of the image; a PIL image brings its own.
+            transfer: what values without a profile are: "srgb" or "linear" (light, sRGB's primaries).
+
+        Raises:
+            TypeError: an argument of a type, depth or mode that is not listed above.
+            ValueError: sizes differ; the mask is empty or full; something is NaN, infinite or out of its range; a wrong
+                number of channels; an invalid profile; or a context box beyond the image or without the foreground.
+        """
+        timings: dict[str, float] = {}
+        with _timed(timings, "check"):
+            document, coverage = _document(image), _mask(mask)
+            foreground = _foreground(document, coverage)
+            box = _context(context_box, document, coverage, foreground)
+            strength = _strength(strength)
+            if profile is None and isinstance(image, Image.Image):
+                profile = image.info.get("icc_profile")
+            alpha = document.shape[2] in (2, 4)
+            space = document_space(profile, transfer, document.shape[2] - alpha)
+            result = document.copy()
+        if strength > 0:
+            seen, out = document[box.slices], result[box.slices]
+            coverage = coverage[box.slices]
+            size = self.network.config.size
+            with _timed(timings, "reduce"):
+                colours, small_mask = _reduce(seen, coverage, size)
+                composite = np.clip(space.to_srgb(colours), 0, 1)
+            with _timed(timings, "network"):
+                harmonized = self._run(composite, small_mask)
+            with _timed(timings, "fit"):
+                before, after = space.from_srgb(composite), space.from_srgb(harmonized)
+                native = seen.shape[:2] == (size, size)
+                model = None if native else upsampling.fit(colours, small_mask, after - before)
+            with _timed(timings, "apply"):
+                if model is None:
+                    _apply_native(seen, coverage, out, before, after, strength)
+                else:
+                    upsampling.apply(model, seen, coverage, out, foreground.within(box), strength)
+        return Harmonized(_like(image, result), timings, self.model, self.device)
+
+    def _run(self, composite: upsampling.Float, mask: upsampling.Float) -> upsampling.Float:
+        """float32 [S, S, 3] and [S, S] in, [S, S, 3] out, not limited to 0..1."""
+        with torch.inference_mode(), torch.backends.cudnn.flags(benchmark=False, deterministic=True):
+            image = torch.from_numpy(composite).permute(2, 0, 1)[None].contiguous().to(self.device)
+            output = self.network(image, torch.from_numpy(mask)[None, None].to(self.device))
+            array: upsampling.Float = output[0].permute(1, 2, 0).float().cpu().numpy()
+        if not np.isfinite(array).all():
+            raise ArithmeticError(f"the network {self.model!r} returned NaN or infinity; use weights that are trained")
+        return array
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    timings[stage] = (time.perf_counter() - start) * 1000
+
+
+def _device(device: str) -> str:
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    present = [*(["cuda", *cuda] if cuda else []), *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+    if device not in present:
+        raise ValueError(f"this machine has no device {device!r}; choose one of {', '.join(['auto', *present])}")
+    return device
+
+
+def _document(image: Picture) -> Array:
+    """The image as [H, W, C], checked."""
+    if isinstance(image, Image.Image):
+        if image.mode not in IMAGE_MODES:
+            raise TypeError(
+                f"the image's PIL mode is {image.mode!r}; convert it to one of {', '.join(IMAGE_MODES)}, "
+                "for instance with image.convert('RGB')"
+            )
+        array = np.asarray(image)
+    elif isinstance(image, np.ndarray):
+        array = image
+    else:
+        raise TypeError(f"the image must be a PIL image or a numpy array, not {type(image).__name__}")
+    if array.dtype not in (np.uint8, np.uint16, np.float32):
+        raise TypeError(f"the image is {array.dtype}; convert it to uint8, uint16 or float32 (0..1)")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 2, 3, 4)):
+        raise ValueError(
+            f"the image has shape {array.shape}; pass [height, width] (grey), or [height, width, channels] with "
+            "1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha) channels"
+        )
+    if min(array.shape[:2]) < MIN_SIDE:
+        height, width = array.shape[:2]
+        raise ValueError(f"the image is {width} x {height}; pass one of at least {MIN_SIDE} x {MIN_SIDE} pixels")
+    if not _finite(array):
+        raise ValueError("the image contains NaN or infinity; replace them first, for instance with numpy.nan_to_num")
+    return array[..., None] if array.ndim == 2 else array
+
+
+def _mask(mask: Picture) -> Array:
+    """The mask as [H, W], checked; a boolean one as 0 and 1."""
+    if isinstance(mask, Image.Image):
+        if mask.mode not in MASK_MODES:
+            raise TypeError(
+                f"the mask's PIL mode is {mask.mode!r}; convert it to one of {', '.join(MASK_MODES)}, "
+                "for instance with mask.convert('L')"
+            )
+        array = np.asarray(mask)
+    elif isinstance(mask, np.ndarray):
+        array = mask
+    else:
+        raise TypeError(f"the mask must be a PIL image or a numpy array, not {type(mask).__name__}")
+    if array.dtype not in (np.bool_, np.uint8, np.uint16) and array.dtype.kind != "f":
+        raise TypeError(f"the mask is {array.dtype}; convert it to bool, uint8, uint16 or float (0..1)")
+    if array.ndim != 2:
+        raise ValueError(f"the mask has shape {array.shape}; pass one channel: [height, width]")
+    if array.dtype.kind == "f":
+        if not _finite(array):
+            raise ValueError("the mask contains NaN or infinity; a mask of floats runs from 0 to 1")
+        if array.size and (array.min() < 0 or array.max() > 1):
+            raise ValueError(
+                f"the mask runs from {array.min():g} to {array.max():g}; a mask of floats runs from 0 to 1: "
+                "divide or clip it"
+            )
+    elif array.dtype == np.uint8 and array.size and array.max() == 1:
+        raise ValueError("the mask is uint8 and ends at 1, where 255 is full; pass mask * 255 or mask.astype(bool)")
+    return array
+
+
+def _finite(array: Array) -> bool:
+    # The extremes are NaN or infinite if anything is, and need no array of their own.
+    return array.dtype.kind != "f" or not array.size or bool(np.isfinite(array.min()) and np.isfinite(array.max()))
+
+
+def _foreground(document: Array, mask: Array) -> Box:
+    """Box of the mask's pixels above 0."""
+    height, width = document.shape[:2]
+    if mask.shape != (height, width):
+        raise ValueError(
+            f"the image is {width} x {height}, the mask {mask.shape[1]} x {mask.shape[0]}; resize the mask to the image"
+        )
+    rows = np.flatnonzero(mask.max(axis=1))
+    if not len(rows):
+        raise ValueError("the mask is empty; mark the foreground with values above 0")
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    columns = np.flatnonzero(mask[top:bottom].max(axis=0))
+    return Box(int(columns[0]), top, int(columns[-1]) + 1, bottom)
+
+
+def _context(context_box: tuple[int, int, int, int] | None, document: Array, mask: Array, foreground: Box) -> Box:
+    """What the network sees: checked, with background in it."""
+    height, width = document.shape[:2]
+    box = Box(0, 0, width, height)
+    if context_box is not None:
+        if not isinstance(context_box, tuple | list) or len(context_box) != 4:
+            raise TypeError(f"context_box must be (left, top, right, bottom) in pixels, not {context_box!r}")
+        if not all(isinstance(edge, int | np.integer) for edge in context_box):
+            raise TypeError(f"context_box must be four whole numbers, not {context_box!r}")
+        box = Box(*(int(edge) for edge in context_box))
+        if box.left < 0 or box.top < 0 or box.right > width or box.bottom > height:
+            raise ValueError(f"context_box {tuple(box)} reaches beyond the image, which is {width} x {height}; clip it")
+        if box.right - box.left < MIN_SIDE or box.bottom - box.top < MIN_SIDE:
+            raise ValueError(
+                f"context_box {tuple(box)} is smaller than {MIN_SIDE} x {MIN_SIDE} pixels or inside out; "
+                "pass (left, top, right, bottom) of a larger one"
+            )
+        if (
+            foreground.left < box.left
+            or foreground.top < box.top
+            or foreground.right > box.right
+            or foreground.bottom > box.bottom
+        ):
+            raise ValueError(
+                f"context_box {tuple(box)} does not contain the foreground, which fills {tuple(foreground)}; enlarge it"
+            )
+    if mask[box.slices].min() >= 0.5 * upsampling.full_scale(mask.dtype):
+        raise ValueError(
+            "the mask is full: there is no background to match; leave pixels outside the foreground at 0"
+            + ("" if context_box is None else ", and enlarge context_box until it holds some")
+        )
+    return box
+
+
+def _strength(strength: float) -> float:
+    if isinstance(strength, bool) or not isinstance(strength, int | float | np.integer | np.floating):
+        raise TypeError(f"strength must be a number from 0 to 1, not {type(strength).__name__}")
+    if not (math.isfinite(strength) and 0 <= strength <= 1):
+        raise ValueError(f"strength is {strength}; pass a number from 0 (no change) to 1 (full change)")
+    return float(strength)
+
+
+def _reduce(image: Array, mask: Array, size: int) -> tuple[upsampling.Float, upsampling.Float]:
+    """Colours [size, size, 1 or 3] in document values and mask [size, size], as the network is to see them."""
+    small_mask = upsampling.reduce_area(mask[..., None], size)[..., 0]
+    if image.shape[2] in (1, 3):
+        return upsampling.reduce_area(image, size), small_mask
+    if image[..., -1].min() >= upsampling.full_scale(image.dtype):
+        return upsampling.reduce_area(image, size)[..., :-1], small_mask
+    reduced = upsampling.reduce_area(image, size, premultiply=True)
+    if not reduced[..., -1].any():
+        raise ValueError("the image is fully transparent; there is nothing to match the foreground to")
+    return upsampling.fill_absent(reduced[..., :-1], reduced[..., -1:]), small_mask
+
+
+def _apply_native(
+    image: Array, mask: Array, out: Array, before: upsampling.Float, after: upsampling.Float, strength: float
+) -> None:
+    """The network's own output, where it changed something: no model needed at its own size."""
+    scale = upsampling.full_scale(image.dtype)
+    values = image[..., : after.shape[2]] / np.float32(scale)
+    # Written so that an image the network saw as it is (before = values) becomes exactly its output at strength 1.
+    values = (values - strength * before + strength * after) * scale
+    if image.dtype.kind == "u":
+        values = np.clip(np.rint(values), 0, scale)
+    np.copyto(out[..., : after.shape[2]], values, where=(after != before) & (mask > 0)[..., None], casting="unsafe")
+
+
+def _like(image: Picture, result: Array) -> Picture:
+    if isinstance(image, Image.Image):
+        picture = Image.fromarray(result[..., 0] if result.shape[2] == 1 else result)
+        picture.info = dict(image.info)
+        return picture
+    return result.reshape(image.shape)

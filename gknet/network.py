@@ -1,0 +1,238 @@
+"""GKNet: encoder, harmony kernel prediction, modulated decoder, output composition (paper sec. 3.1, Fig. 4).
+
+Levels are numbered from the deepest, as in the paper: ``F_E^1`` is the deepest encoder feature, ``F_E^L`` the finest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gknet import tone
+from gknet.attention import S2AM
+from gknet.kernels import ConcatFusion, KernelPredictionBlock, SelectiveCorrelationFusion
+from gknet.layers import conv_block, resize
+from gknet.modulation import modulate
+from gknet.reference import LongDistanceReference
+from gknet.statistics import StatisticsPath
+
+
+@dataclass(frozen=True, kw_only=True)
+class GKNetConfig:
+    """Everything that shapes a GKNet. Fields marked OPEN are left open by the paper; the defaults are our choice for
+    `gknet`."""
+
+    size: int = 256
+    """Resolution the network is made for, in pixels a side (sec. 4.1)."""
+    widths: tuple[int, ...] = (256, 128, 64, 32)
+    """Encoder channels ``C_E^l``, deepest first. OPEN: the iSSAM U-Net's depth 4 and 32 base channels."""
+    trunk: int = 0
+    """Encoder and decoder see the picture area-averaged to at most this many pixels a side. 0 = as it is, the paper's.
+    Only with the ``tone`` output, which takes detail from the composite."""
+    unshuffle: int = 1
+    """The stem folds blocks of this many pixels a side into channels. 1 = the paper's full-resolution U-Net."""
+    up_kernel: int = 3
+    """Side of the convolution that halves the channels on the way up. OPEN: 3, as in iSSAM."""
+    norm_from: int = 2
+    """Batch norm from this level of the U-Net on, counted from the finest (1). OPEN: 2, as in iSSAM."""
+    attend: tuple[int, ...] = (2, 3)
+    """Decoder levels, counted from the deepest (1), that end in an S2AM block. OPEN: iSSAM's deeper up-blocks."""
+    attention_mid_factor: float = 0.5
+    """Width of S2AM's learning block. OPEN: 0.5 (iSSAM)."""
+    attention_reduction: int = 16
+    """Bottleneck of S2AM's channel gates. OPEN: 16 (S2AM)."""
+    kpb: bool = True
+    """Predict harmony kernels and modulate the decoder with them (Table 4, + KPB)."""
+    kpb_widths: tuple[int, ...] = (128, 64, 32, 16)
+    """Channels ``C_l`` of ``F_KPB^l``, deepest first; every level is modulated. OPEN: half of the encoder's; all
+    levels."""
+    kernel: int = 3
+    """N, the side of a harmony kernel. OPEN: 3. Kernels start as the identity and are not normalised (OPEN): a kernel
+    that may sum to other than one is what lets modulation change tone."""
+    lre: bool = True
+    """Feed ``F_LR`` instead of ``F_E^1`` into the first KPB (Table 4, + LRE)."""
+    lre_layers: int = 2
+    """l. OPEN: 2."""
+    lre_heads: int = 8
+    """OPEN: 8."""
+    lre_width: int = 256
+    """Token width. OPEN: that of ``F_E^1``. Position encoding (OPEN): fixed 2-D sine over relative positions."""
+    lre_mlp_factor: float = 2.0
+    """Hidden width of the LRE's MLPs over the token width. OPEN: 2."""
+    scf: bool = True
+    """Fuse by SCF in every KPB, else by concatenation and a 1x1 convolution (Table 4, + SCF). OPEN: in every block."""
+    scf_groups: int = 8
+    """n of eq. 2; m = C_l / n. OPEN: 8."""
+    scf_reduction: int = 4
+    """Bottleneck of the attention vectors' MLP. OPEN: 4."""
+    statistics_tokens: int = 0
+    """Foreground/background statistics tokens that join the LRE (gknet.statistics). 0 = none, the paper's network."""
+    statistics_hidden: int = 256
+    """Width of the statistics' MLP."""
+    output: str = "blend"
+    """``blend``: ``a * composite + (1 - a) * rgb`` with a learned map a, as in iSSAM; rgb is the composite plus a
+    change that starts at zero, so that training starts at the identity. ``tone``: coefficients of a colour transform
+    (gknet.tone)."""
+
+
+class UpBlock(nn.Module):
+    """One decoder level: grow, halve the channels, join the encoder feature, two convolutions, S2AM where asked."""
+
+    def __init__(self, deeper: int, channels: int, *, up_kernel: int, norm: bool, attention: S2AM | None) -> None:
+        super().__init__()
+        self.up = conv_block(deeper, channels, norm=norm, kernel=up_kernel)
+        self.convs = nn.Sequential(
+            conv_block(2 * channels, channels, norm=norm),
+            conv_block(channels, channels, norm=norm),
+        )
+        self.attention = attention
+
+    def forward(self, deeper: Tensor, encoder: Tensor, mask: Tensor) -> Tensor:
+        """``F_D^{l-1}`` [B, C_{l-1}, H/2, W/2] and ``F_E^l`` [B, C_l, H, W] -> ``F_D^l`` [B, C_l, H, W]."""
+        # Convolving before growing gives the same reach at a quarter of the cost.
+        features: Tensor = self.convs(torch.cat([resize(self.up(deeper), encoder), encoder], 1))
+        return features if self.attention is None else self.attention(features, resize(mask, features))
+
+
+class GKNet(nn.Module):
+    """GKNet (Shen et al., ICCV 2023). Starts as the identity: an untrained network returns the composite."""
+
+    def __init__(self, config: GKNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        levels = len(config.widths)
+        norms = [levels - level >= config.norm_from - 1 for level in range(1, levels + 1)]  # deepest first
+        finest_first = list(reversed(range(levels)))
+
+        inputs = 4 * config.unshuffle**2
+        encoder = []
+        for i in finest_first:
+            width = config.widths[i]
+            encoder.append(
+                nn.Sequential(conv_block(inputs, width, norm=norms[i]), conv_block(width, width, norm=norms[i]))
+            )
+            inputs = width
+        self.encoder = nn.ModuleList(encoder)  # finest first: the order of computation
+
+        self.statistics = None
+        if config.statistics_tokens:
+            self.statistics = StatisticsPath(config.widths, hidden=config.statistics_hidden)
+            self.tokens = nn.Linear(config.statistics_hidden, config.statistics_tokens * config.lre_width)
+        self.reference = None
+        if config.lre:
+            self.reference = LongDistanceReference(
+                config.widths[0],
+                width=config.lre_width,
+                layers=config.lre_layers,
+                heads=config.lre_heads,
+                mlp_factor=config.lre_mlp_factor,
+            )
+        self.kernels = nn.ModuleList(self._kernel_blocks(norms)) if config.kpb else None
+
+        self.decoder = nn.ModuleList(
+            UpBlock(
+                config.widths[i - 1],
+                config.widths[i],
+                up_kernel=config.up_kernel,
+                norm=norms[i],
+                attention=S2AM(
+                    config.widths[i],
+                    mid_factor=config.attention_mid_factor,
+                    reduction=config.attention_reduction,
+                    norm=norms[i],
+                )
+                if i + 1 in config.attend
+                else None,
+            )
+            for i in range(1, levels)
+        )
+        finest = config.widths[-1]
+        if config.output == "blend":
+            self.blend = nn.Conv2d(finest, 1, 1)
+            self.head = nn.Conv2d(finest, 3, 1)
+        else:
+            self.head = nn.Conv2d(finest, tone.COEFFICIENTS, 1)
+            if config.statistics_tokens:
+                self.global_tone = nn.Linear(config.statistics_hidden, tone.COEFFICIENTS)
+                nn.init.zeros_(self.global_tone.weight)
+                nn.init.zeros_(self.global_tone.bias)
+        nn.init.zeros_(self.head.weight)
+        assert self.head.bias is not None
+        nn.init.zeros_(self.head.bias)
+
+    def _kernel_blocks(self, norms: list[bool]) -> list[KernelPredictionBlock]:
+        config = self.config
+        blocks = []
+        previous = config.widths[0]  # F_KPB^0 := F_LR, or F_E^1 without the LRE: both have C_E^1 channels
+        for width, channels, norm in zip(config.widths, config.kpb_widths, norms, strict=True):
+            fusion: nn.Module
+            if config.scf:
+                fusion = SelectiveCorrelationFusion(
+                    width, previous, channels, groups=config.scf_groups, reduction=config.scf_reduction
+                )
+            else:
+                fusion = ConcatFusion(width, previous, channels)
+            blocks.append(KernelPredictionBlock(fusion, channels, width, kernel=config.kernel, norm=norm))
+            previous = channels
+        return blocks
+
+    def forward(self, composite: Tensor, mask: Tensor) -> Tensor:
+        """Harmonize a batch (sec. 3.1).
+
+        Args:
+            composite: ``I_c``, [B, 3, H, W], float, sRGB 0..1; H and W multiples of 32.
+            mask: ``M``, [B, 1, H, W], 0..1, 1 = foreground.
+
+        Returns:
+            ``I_h``, [B, 3, H, W], not clamped. Where the mask is 0 the pixel is the composite's, bit for bit.
+        """
+        small, small_mask = composite, mask
+        factor = composite.shape[-1] // self.config.trunk if self.config.trunk else 1
+        if factor > 1:
+            small, small_mask = F.avg_pool2d(composite, factor), F.avg_pool2d(mask, factor)
+        features = self._encode(small, small_mask)  # deepest first
+        statistics = tokens = None
+        if self.statistics is not None:
+            statistics = self.statistics(small, small_mask, features)
+            tokens = self.tokens(statistics).unflatten(1, (self.config.statistics_tokens, -1))
+        reference = features[0] if self.reference is None else self.reference(features[0], tokens)
+        decoded = self._decode(features, reference, small_mask)
+        harmonized = composite + self._change(composite, decoded, statistics)
+        # I_h = decoder * M + (1 - M) * I_c, as a lerp for soft masks and a select for the background (sec. 3.1).
+        return torch.where(mask > 0, torch.lerp(composite, harmonized.to(composite.dtype), mask), composite)
+
+    def _encode(self, composite: Tensor, mask: Tensor) -> list[Tensor]:
+        x = torch.cat([composite * 2 - 1, mask * 2 - 1], 1)
+        if self.config.unshuffle > 1:
+            x = F.pixel_unshuffle(x, self.config.unshuffle)
+        features: list[Tensor] = []
+        for block in self.encoder:
+            x = block(x if not features else F.max_pool2d(x, 2))
+            features.insert(0, x)
+        return features
+
+    def _decode(self, features: list[Tensor], reference: Tensor, mask: Tensor) -> Tensor:
+        """Kernels and decoder level by level, deepest first. ``F_D^1`` is ``F_E^1`` itself; OPEN in the paper."""
+        decoded, previous = features[0], reference
+        for i, encoder in enumerate(features):
+            if i > 0:
+                decoded = self.decoder[i - 1](decoded, encoder, mask)
+            if self.kernels is not None:
+                kernels, previous = self.kernels[i](encoder, previous)  # eq. 1
+                decoded = modulate(decoded, kernels.to(decoded.dtype))  # eq. 5
+        return decoded
+
+    def _change(self, composite: Tensor, decoded: Tensor, statistics: Tensor | None) -> Tensor:
+        head = self.head(decoded)
+        if self.config.output == "blend":
+            # a * composite + (1 - a) * (composite + head) = composite + (1 - a) * head
+            change: Tensor = (1 - torch.sigmoid(self.blend(decoded))) * head
+            return change
+        if statistics is not None:
+            head = head + self.global_tone(statistics)[:, :, None, None]
+        # Adam moves every weight by the learning rate whatever the gradient's size, so that a head with hundreds of
+        # inputs would jump by whole units of colour a step.
+        return tone.change(composite, 0.1 * head)

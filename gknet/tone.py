@@ -1,0 +1,36 @@
+"""The tone output of `gknet-lite`: the change as a smooth map of colour transforms, applied to the picture's own
+pixels.
+
+Not in the paper, whose decoder writes RGB at full resolution. A map of coefficients may be coarse, because detail comes
+from the composite; it starts as the identity; and a global transform is one set of coefficients for all pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gknet.layers import resize
+
+BASIS = 7
+"""Functions of a pixel's colour that a change is composed of: 1, r, g, b and their squares."""
+COEFFICIENTS = 3 * BASIS
+
+
+def change(composite: Tensor, coefficients: Tensor) -> Tensor:
+    """``sum_k coefficients[c, k] * basis_k(composite)``: the change to add to each pixel.
+
+    Args:
+        composite: [B, 3, H, W], sRGB 0..1.
+        coefficients: [B, COEFFICIENTS, h, w], any size; grown bilinearly to H x W. All zero: no change.
+
+    Returns:
+        [B, 3, H, W].
+    """
+    centred = composite - 0.5
+    maps = resize(coefficients.to(composite.dtype), composite).unflatten(1, (3, BASIS))  # [B, 3, 7, H, W]
+    basis = torch.cat([torch.ones_like(centred[:, :1]), centred, centred * centred], 1)  # [B, 7, H, W]
+    out: Tensor = maps[:, :, 0] * basis[:, None, 0]
+    for k in range(1, BASIS):
+        out = torch.addcmul(out, maps[:, :, k], basis[:, None, k])
+    return out

@@ -1,0 +1,50 @@
+"""The named networks: the paper's, the rows of its ablation (Table 4), and the one made for CPUs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gknet.network import GKNet, GKNetConfig
+
+_PAPER = GKNetConfig()
+
+VARIANTS: dict[str, GKNetConfig] = {
+    "gknet": _PAPER,
+    # Table 4, as paper.md reads it. Each row adds one module; the last row is `gknet` itself.
+    "gknet-baseline": replace(_PAPER, kpb=False, lre=False, scf=False),
+    "gknet-kpb": replace(_PAPER, lre=False, scf=False),
+    "gknet-kpb-lre": replace(_PAPER, scf=False),
+    # The same modules at a quarter of the side, a quarter of the channels' cost, with statistics tokens and a tone
+    # output.
+    "gknet-lite": GKNetConfig(
+        widths=(128, 96, 64, 32),
+        trunk=128,
+        unshuffle=4,
+        up_kernel=1,
+        norm_from=1,
+        attend=(2, 3),
+        kpb_widths=(64, 48, 32, 16),
+        lre_width=128,
+        lre_layers=2,
+        lre_heads=4,
+        statistics_tokens=4,
+        statistics_hidden=256,
+        output="tone",
+    ),
+}
+
+
+def names() -> list[str]:
+    """Names that :func:`create` takes."""
+    return list(VARIANTS)
+
+
+def create(name: str) -> GKNet:
+    """A fresh network by name, starting at the identity.
+
+    Raises:
+        ValueError: no variant has this name.
+    """
+    if name not in VARIANTS:
+        raise ValueError(f"no network is named {name!r}; choose one of {', '.join(names())}")
+    return GKNet(VARIANTS[name])

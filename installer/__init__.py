@@ -1,0 +1,1 @@
+"""Sets the project up in a checkout: `python3 -m installer demo | test`. Standard library only."""

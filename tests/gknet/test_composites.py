@@ -1,0 +1,168 @@
+"""Random composites: what is changed, how much, and that a seed means a batch."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gknet.data.composites import Batch, Composer, CompositesConfig, looks_wrong
+from gknet.data.photos import PhotoSet, load_photos
+
+
+def make_photos(folder: Path, count: int = 8, *, zipped: bool = True) -> Path:
+    """Smooth random pictures with an ellipse as foreground, laid out as the photos that training reads."""
+    random = np.random.default_rng(0)
+    part = folder / "part"
+    (part / "images").mkdir(parents=True)
+    (part / "masks").mkdir()
+    rows = []
+    for i in range(count):
+        size = (int(random.integers(60, 120)), int(random.integers(60, 120)))
+        coarse = random.integers(20, 235, size=(5, 6, 3)).astype(np.uint8)
+        picture = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+        noise = random.normal(0, 8, (size[1], size[0], 3))
+        Image.fromarray((np.asarray(picture) + noise).clip(0, 255).astype(np.uint8)).save(
+            part / f"images/p{i}.jpg", quality=95
+        )
+        y, x = np.mgrid[: size[1], : size[0]]
+        ids = []
+        for k in (1, 2):
+            centre = random.uniform(0.35, 0.65, 2)
+            ellipse = ((x / size[0] - centre[0]) / 0.25) ** 2 + ((y / size[1] - centre[1]) / 0.2) ** 2 < 1
+            Image.fromarray(ellipse).save(part / f"masks/p{i}_{k}.png")
+            ids.append(f"p{i}_{k}")
+        rows.append({"id": f"p{i}", "source": "ab"[i % 2], "mask_ids": " ".join(ids)})
+    with (part / "manifest.csv").open("w", newline="") as text:
+        writer = csv.DictWriter(text, ["id", "source", "mask_ids"])
+        writer.writeheader()
+        writer.writerows(rows)
+    if zipped:
+        with zipfile.ZipFile(folder / "part-0.zip", "w") as archive:
+            for path in sorted(part.rglob("*.*")):
+                archive.write(path, path.relative_to(part))
+        for path in sorted(part.rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+        part.rmdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> PhotoSet:
+    return load_photos(make_photos(tmp_path_factory.mktemp("photos")), 80, progress=False)[0]
+
+
+def fmse(batch: Batch) -> torch.Tensor:
+    error = ((batch.composite - batch.real) ** 2).mean(1, keepdim=True) * 255**2
+    return (error * batch.mask).sum((1, 2, 3)) / batch.mask.sum((1, 2, 3))
+
+
+def test_zip_and_folder_read_the_same(tmp_path: Path) -> None:
+    zipped, names = load_photos(make_photos(tmp_path / "z"), 48, progress=False)
+    folder, again = load_photos(make_photos(tmp_path / "f", zipped=False), 48, progress=False)
+    assert names == again and torch.equal(zipped.photos, folder.photos) and torch.equal(zipped.masks, folder.masks)
+    assert zipped.photos.shape == (8, 3, 48, 48) and zipped.masks.shape == (16, 48, 48)
+    assert zipped.owner.tolist() == [i // 2 for i in range(16)]
+
+
+def test_a_folder_without_photos_says_what_is_expected(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"part-\*\.zip"):
+        load_photos(tmp_path, 48, progress=False)
+
+
+def test_split_is_disjoint_complete_and_the_same_every_time(photos: PhotoSet) -> None:
+    names = [f"p{i}" for i in range(8)]
+    training, held = photos.split(3, names)
+    assert len(training.photos) == 5 and len(held.photos) == 3
+    assert len(training.masks) + len(held.masks) == len(photos.masks)
+    everything = {p.numpy().tobytes() for p in photos.photos}
+    assert {p.numpy().tobytes() for p in torch.cat([training.photos, held.photos])} == everything
+    assert torch.equal(held.photos, photos.split(3, names)[1].photos)
+    for part in (training, held):  # masks still belong to their photo
+        for mask, owner in zip(part.masks, part.owner, strict=True):
+            assert any(
+                torch.equal(mask, m) and torch.equal(part.photos[owner], photos.photos[o])
+                for m, o in zip(photos.masks, photos.owner, strict=True)
+            )
+
+
+def test_same_seed_same_batch_other_seed_other_batch(photos: PhotoSet) -> None:
+    composer = Composer(photos, size=64)
+    a, b, c = composer.batch(6, 1), Composer(photos, size=64).batch(6, 1), composer.batch(6, 2)
+    assert torch.equal(a.composite, b.composite) and torch.equal(a.mask, b.mask) and torch.equal(a.real, b.real)
+    assert not torch.equal(a.composite, c.composite)
+
+
+def test_a_batch_is_what_training_expects(photos: PhotoSet) -> None:
+    batch = Composer(photos, size=64).batch(32, 3)
+    assert batch.composite.shape == batch.real.shape == (32, 3, 64, 64) and batch.mask.shape == (32, 1, 64, 64)
+    assert set(batch.mask.unique().tolist()) == {0.0, 1.0}
+    for x in (batch.composite, batch.real):
+        assert float(x.min()) >= 0 and float(x.max()) <= 1
+        torch.testing.assert_close(x * 255, (x * 255).round(), atol=1e-3, rtol=0)  # 8-bit values
+    assert bool((batch.mask.mean((1, 2, 3)) > 0.005).all()), "a composite without foreground"
+
+
+def test_only_the_foreground_and_its_soft_rim_change(photos: PhotoSet) -> None:
+    batch = Composer(photos, size=64).batch(32, 4)
+    near = torch.nn.functional.max_pool2d(batch.mask, 5, 1, 2) > 0
+    assert torch.equal(batch.composite[~near.expand_as(batch.real)], batch.real[~near.expand_as(batch.real)])
+    assert bool((fmse(batch) > 20).all()), "a composite without a change"
+
+
+def test_drawn_errors_decide_the_sizes(photos: PhotoSet) -> None:
+    def median(drawn: float) -> float:
+        config = CompositesConfig(error_median=drawn, error_spread=0.1, error_range=(20, 20000), candidates=16)
+        composer = Composer(photos, size=64, config=config)
+        return float(torch.cat([fmse(composer.batch(32, seed)) for seed in range(3)]).median())
+
+    small, large = median(200), median(2000)
+    assert small < 500 < 1200 < large
+
+
+def test_photographic_share(photos: PhotoSet) -> None:
+    def pick(share: float) -> torch.Tensor:
+        config = CompositesConfig(photographic=share, grade=0.0)
+        return Composer(photos, size=64, config=config).batch(8, 9).composite
+
+    assert not torch.equal(pick(0.0), pick(1.0))
+
+
+@pytest.mark.parametrize(
+    "change",
+    {
+        "clipped": lambda x: x * 3,
+        "turned": lambda x: x[..., [2, 0, 1]],
+        "green": lambda x: x * torch.tensor([0.7, 1.3, 0.7]),
+        "magenta": lambda x: x * torch.tensor([1.2, 0.7, 1.3]),
+        "drained": lambda x: x.mean(-1, keepdim=True).expand_as(x),
+        "boosted": lambda x: x.mean(-1, keepdim=True) + 3 * (x - x.mean(-1, keepdim=True)),
+        "inverted": lambda x: 1 - x,
+        "flattened": lambda x: x.mean(1, keepdim=True) + 0.2 * (x - x.mean(1, keepdim=True)),
+        "noisy": lambda x: x.mean(1, keepdim=True) + 2.5 * (x - x.mean(1, keepdim=True)),
+    }.items(),
+    ids=lambda pair: pair[0],
+)
+def test_what_looks_wrong_by_itself(change: tuple) -> None:  # type: ignore[type-arg]
+    torch.manual_seed(0)
+    light = torch.randn(1, 300, 1) * 0.08
+    before = (torch.tensor([0.62, 0.45, 0.38]) + light).clamp(0.1, 0.9)  # skin in light and shade
+    assert not bool(looks_wrong(before, before)), "an untouched region"
+    assert not bool(looks_wrong(before, before * 0.85)), "a darker region"
+    assert bool(looks_wrong(before, change[1](before).clamp(0, 1)))
+
+
+def test_real_photos(shared_data: Path) -> None:
+    photos, names = load_photos(shared_data / "photos", 64, progress=False)
+    assert len(names) == 4257 and len(photos.masks) == 7296
+    training, held = photos.split(400, names)
+    assert len(held.photos) == 400 and len(training.photos) == 3857
+    errors = torch.cat([fmse(Composer(held, size=64).batch(64, seed)) for seed in range(6)])
+    # The benchmark's composites: mean 1245, quartiles 502, 982, 1693.
+    assert 900 < float(errors.mean()) < 1700
+    assert 700 < float(errors.median()) < 1300

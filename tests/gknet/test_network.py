@@ -1,0 +1,165 @@
+"""The networks as wholes: composition rule, identity start, ablations, sizes. One suite over all variants."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gknet import variants
+from gknet.attention import S2AM
+from gknet.kernels import ConcatFusion, KernelPredictionBlock, SelectiveCorrelationFusion
+from gknet.network import GKNet
+from gknet.reference import LongDistanceReference, position_encoding
+
+SIDE = 64
+
+
+def perturbed(name: str) -> GKNet:
+    """A network that is not the identity, in eval mode."""
+    torch.manual_seed(0)
+    model = variants.create(name).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+def inputs(batch: int = 2, h: int = SIDE, w: int = SIDE) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(1)
+    mask = torch.zeros(batch, 1, h, w)
+    mask[..., h // 4 : h // 2, w // 4 : w // 2] = 1
+    mask[..., h // 2, w // 4 : w // 2] = 0.5
+    return torch.rand(batch, 3, h, w), mask
+
+
+@pytest.fixture(params=variants.names())
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_starts_as_the_identity(name: str) -> None:
+    composite, mask = inputs()
+    assert torch.equal(variants.create(name).eval()(composite, mask), composite)
+
+
+def test_background_is_the_composites_bit_for_bit(name: str) -> None:
+    composite, mask = inputs()
+    composite[0, 0, 0, 0] = float("inf")  # arithmetic on an untouched pixel would give NaN
+    with torch.no_grad():
+        harmonized = perturbed(name)(composite.nan_to_num(posinf=2.0), mask)
+    background = (mask == 0).expand_as(composite)
+    assert torch.equal(harmonized[background], composite.nan_to_num(posinf=2.0)[background])
+    assert (harmonized != composite)[(mask > 0).expand_as(composite)].float().mean() > 0.9
+
+
+def test_soft_mask_blends(name: str) -> None:
+    """I_h = decoder * M + (1 - M) * I_c, at a mask value of one half, with the decoder's output held fixed."""
+    model = perturbed(name)
+    composite, mask = inputs(1)
+    fixed = torch.rand_like(composite)
+    model._change = lambda *_: fixed  # type: ignore[method-assign]
+    with torch.no_grad():
+        harmonized = model(composite, mask)
+    torch.testing.assert_close(harmonized, (composite + fixed) * mask + (1 - mask) * composite)
+
+
+@pytest.mark.parametrize("h, w", [(32, 32), (64, 96), (128, 32)])
+def test_any_multiple_of_32(name: str, h: int, w: int) -> None:
+    composite, mask = inputs(1, h, w)
+    with torch.no_grad():
+        assert perturbed(name)(composite, mask).shape == (1, 3, h, w)
+
+
+def test_pictures_of_a_batch_do_not_meet(name: str) -> None:
+    composite, mask = inputs(2)
+    model = perturbed(name)
+    with torch.no_grad():
+        torch.testing.assert_close(model(composite, mask)[:1], model(composite[:1], mask[:1]), rtol=1e-3, atol=2e-4)
+
+
+def test_learns(name: str) -> None:
+    torch.manual_seed(0)
+    model = variants.create(name)
+    composite, mask = inputs(2, 32, 32)
+    target = torch.where(mask > 0, composite * 0.7 + 0.1, composite)
+    optimizer = torch.optim.Adam(model.parameters(), 5e-4)
+    losses = []
+    for _ in range(60):
+        loss = ((model(composite, mask) - target) ** 2).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+    assert all(p.grad is not None for p in model.parameters()), "a parameter takes no part"
+
+
+def count(model: nn.Module, kind: type[nn.Module]) -> int:
+    return sum(isinstance(module, kind) for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    "name, blocks, references, scfs, concats",
+    [
+        ("gknet-baseline", 0, 0, 0, 0),
+        ("gknet-kpb", 4, 0, 0, 4),
+        ("gknet-kpb-lre", 4, 1, 0, 4),
+        ("gknet", 4, 1, 4, 0),
+        ("gknet-lite", 4, 1, 4, 0),
+    ],
+)
+def test_each_ablation_really_lacks_its_module(
+    name: str, blocks: int, references: int, scfs: int, concats: int
+) -> None:
+    model = variants.create(name)
+    assert count(model, KernelPredictionBlock) == blocks
+    assert count(model, LongDistanceReference) == references
+    assert count(model, SelectiveCorrelationFusion) == scfs
+    assert count(model, ConcatFusion) == concats
+    assert count(model, S2AM) > 0
+
+
+def test_the_baseline_is_the_usual_base() -> None:
+    """The usual S2AM U-Net has 2.19 M parameters; ours differs in small ways only."""
+    parameters = sum(p.numel() for p in variants.create("gknet-baseline").parameters())
+    assert 2.1e6 < parameters < 2.4e6
+
+
+def test_lite_is_under_two_and_a_half_million_parameters() -> None:
+    assert sum(p.numel() for p in variants.create("gknet-lite").parameters()) < 2.5e6
+
+
+def test_lre_sees_the_whole_picture() -> None:
+    torch.manual_seed(0)
+    lre = LongDistanceReference(8, width=16, layers=1, heads=2, mlp_factor=2.0)
+    features = torch.randn(1, 8, 6, 6, requires_grad=True)
+    extra = torch.randn(1, 3, 16)
+    reference = lre(features, extra)
+    assert reference.shape == (1, 8, 6, 6)
+    assert not torch.allclose(reference, lre(features, extra + 1)), "the extra tokens are not attended to"
+    reference[0, :, 0, 0].sum().backward()
+    assert features.grad is not None and features.grad[0].abs().sum(0).min() > 0, "a far corner has no influence"
+
+
+def test_positions_are_relative_to_the_picture() -> None:
+    like = torch.zeros(1)
+    small, large = position_encoding(4, 4, 16, like), position_encoding(12, 12, 16, like)
+    torch.testing.assert_close(small, large[:, :, 1::3, 1::3])  # the same places, at three times the size
+    assert len({tuple(v) for v in small[0].flatten(1).T.round(decimals=4).tolist()}) == 16
+
+
+def test_lite_gives_the_same_change_at_two_and_four_times_its_trunk() -> None:
+    """Its trunk sees the area average, and coefficients are grown to the picture."""
+    model = perturbed("gknet-lite")
+    composite, mask = inputs(1, 128, 128)
+    large, large_mask = (torch.nn.functional.interpolate(x, scale_factor=4, mode="nearest") for x in (composite, mask))
+    with torch.no_grad():
+        small_change, large_change = model(composite, mask) - composite, model(large, large_mask) - large
+    averaged = torch.nn.functional.avg_pool2d(large_change, 4)
+    assert float((averaged - small_change).abs().max()) < 0.15 * float(small_change.abs().max())
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="gknet-lite"):
+        variants.create("gknet-huge")

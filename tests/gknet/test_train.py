@@ -1,0 +1,217 @@
+"""Training: it learns, it resumes exactly, and several processes make one step."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors import safe_open
+from test_composites import make_photos
+
+from gknet import train, variants, weights
+from gknet.cli import main
+from gknet.losses import foreground_mse
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_photos(tmp_path_factory.mktemp("photos"), 12)
+
+
+def config(data: Path, out: Path, **more: Any) -> train.TrainConfig:
+    settings: dict[str, Any] = {"size": 64, "batch": 4, "steps": 6, "validate_every": 3, "holdout": 2, "warmup": 2}
+    return train.TrainConfig(data=str(data), out=str(out), **{**settings, **more})
+
+
+def losses(folder: Path) -> list[float]:
+    """The logged losses of every step, as TensorBoard reads them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return [scalar.value for scalar in events.Scalars("train/loss")]
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+
+
+def test_a_resumed_run_ends_exactly_where_an_unbroken_one_does(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, list[float]] = {"whole": [], "broken": []}
+    original = train.Trainer.train_step
+    train.run(config(photos, tmp_path / "whole"), resume=True)
+
+    class PowerCut(Exception):
+        pass
+
+    def record(run: str, stop: int) -> None:
+        def step(self: train.Trainer, batch: Any) -> float:
+            if self.step == stop:
+                raise PowerCut
+            seen[run].append(original(self, batch))
+            return seen[run][-1]
+
+        monkeypatch.setattr(train.Trainer, "train_step", step)
+
+    record("whole", -1)
+    train.run(config(photos, tmp_path / "whole"), resume=False)
+    record("broken", 5)  # two steps after the checkpoint at 3: they are lost and done again
+    with pytest.raises(PowerCut):
+        train.run(config(photos, tmp_path / "broken"), resume=True)
+    lost = seen["broken"][3:]
+    del seen["broken"][3:]
+    record("broken", -1)
+    train.run(config(photos, tmp_path / "broken"), resume=True)
+    assert lost == seen["whole"][3:5]
+    assert seen["broken"] == seen["whole"] and len(seen["whole"]) == 6
+    whole, broken = (tensors(tmp_path / run / "checkpoint.safetensors") for run in ("whole", "broken"))
+    assert whole.keys() == broken.keys()
+    for name in whole:
+        assert torch.equal(whole[name], broken[name]), name
+
+
+def test_it_learns_and_keeps_the_best_weights(photos: Path, tmp_path: Path) -> None:
+    best = train.run(config(photos, tmp_path, steps=60, validate_every=20, ema=0.9, lr=2e-3), resume=True)
+    logged = losses(tmp_path)
+    assert len(logged) == 3  # every 20 steps
+    network = weights.load(best)
+    assert network.config == variants.VARIANTS["gknet-lite"]
+    data = weights.metadata(best)
+    assert json.loads(data["recipe"])["steps"] == 60
+    assert float(data["held_out"].split("ratio ")[1].split(",")[0]) < 1.0, "no better than the identity"
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_time_box_ends_the_run(photos: Path, tmp_path: Path) -> None:
+    train.run(config(photos, tmp_path, steps=0, minutes=0.05, validate_every=1000), resume=True)
+    with safe_open(tmp_path / "checkpoint.safetensors", framework="pt") as file:
+        run = json.loads(file.metadata()["run"])
+    assert run["seconds"] >= 3 and run["step"] > 0
+
+
+def test_an_endless_run_is_refused(photos: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["train", "--data", str(photos), "--out", str(tmp_path)])
+    assert result.exit_code == 1 and "--steps or --minutes" in result.output
+
+
+def test_paper_config_is_section_4_1() -> None:
+    paper = train.TrainConfig(data="", out="", **train.PAPER)
+    assert (paper.model, paper.size, paper.batch, paper.epochs) == ("gknet", 256, 16, 120)
+    assert (paper.lr, paper.betas, paper.eps, paper.weight_decay) == (1e-4, (0.9, 0.999), 1e-8, 0.0)
+    assert (paper.schedule, paper.warmup, paper.clip) == ("constant", 0, 0.0)
+    trainer = train.Trainer(paper, torch.device("cpu"))
+    for step in (0, 1000, 100_000):
+        trainer.step = step
+        assert trainer.learning_rate() == 1e-4
+
+
+def test_schedule() -> None:
+    trainer = train.Trainer(train.TrainConfig(data="", out="", steps=1000, warmup=100, lr=1.0), torch.device("cpu"))
+
+    def at(step: int) -> float:
+        trainer.step = step
+        return trainer.learning_rate()
+
+    assert at(0) == pytest.approx(0.01) and at(99) == pytest.approx(0.976, abs=2e-3)
+    assert at(500) == pytest.approx(0.5) and at(1000) == 0.0
+
+
+def test_vectors_are_not_decayed() -> None:
+    trainer = train.Trainer(train.TrainConfig(data="", out="", steps=1, weight_decay=0.5), torch.device("cpu"))
+    decayed, free = trainer.optimizer.param_groups
+    assert decayed["weight_decay"] == 0.5 and all(p.ndim > 1 for p in decayed["params"])
+    assert free["weight_decay"] == 0.0 and all(p.ndim <= 1 for p in free["params"])
+
+
+def test_paper_config_trains_on_an_iharmony4_folder(shared_data: Path, tmp_path: Path) -> None:
+    """The paper's network and optimiser on the benchmark's train list, through the command, at a tiny size."""
+    arguments = ["train", "--config", "paper", "--data", str(shared_data / "mini_iharmony"), "--out", str(tmp_path)]
+    result = CliRunner().invoke(main, [*arguments, "--size", "32", "--batch", "4", "--steps", "3"])
+    assert result.exit_code == 0, result.output
+    assert weights.load(tmp_path / "best.safetensors").config == variants.VARIANTS["gknet"]
+
+
+def test_epochs_and_held_out_triples(shared_data: Path, tmp_path: Path) -> None:
+    settings = config(shared_data / "mini_iharmony", tmp_path, steps=0, epochs=1, holdout=12, size=32, batch=8)
+    source = train.open_source(settings, torch.device("cpu"), 0, 1)
+    assert source.epoch == 5 and sum(len(b.mask) for b in source.validation) == 12
+    first = source.batches(0)
+    batches = [next(first) for _ in range(6)]
+    resumed = next(source.batches(4))
+    assert torch.equal(batches[4].composite, resumed.composite), "a resumed epoch goes on in the same order"
+    assert not torch.equal(batches[0].composite, batches[5].composite), "every epoch has its own order"
+
+
+WORKER = """
+import sys, torch
+from pathlib import Path
+from gknet import train
+from gknet.data.composites import Batch
+torch.manual_seed(0)
+torch.distributed.init_process_group("gloo")
+rank = torch.distributed.get_rank()
+config = train.TrainConfig(data="", out="", steps=10, batch=4, freeze_norm=True, warmup=0)
+trainer = train.Trainer(config, torch.device("cpu"))
+with torch.no_grad():
+    for p in trainer.model.parameters():
+        p.add_(0.02 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+whole = torch.load(sys.argv[1], weights_only=True)
+share = slice(rank * 2, rank * 2 + 2)
+trainer.train_step(Batch(*(t[share] for t in whole)))
+torch.save([p.grad for p in trainer.model.parameters()], f"{sys.argv[2]}/{rank}.pt")
+torch.distributed.destroy_process_group()
+"""
+
+
+def torchrun(processes: int, *arguments: str) -> None:
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *arguments],
+        check=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+    )
+
+
+def test_two_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    whole = [torch.rand(4, 3, 64, 64), (torch.rand(4, 1, 64, 64) > 0.5).float(), torch.rand(4, 3, 64, 64)]
+    torch.save(whole, tmp_path / "batch.pt")
+    (tmp_path / "worker.py").write_text(WORKER)
+    torchrun(2, str(tmp_path / "worker.py"), str(tmp_path / "batch.pt"), str(tmp_path))
+
+    torch.manual_seed(0)
+    model = variants.create("gknet-lite").eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.02 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    foreground_mse(model(whole[0], whole[1]), whole[2], whole[1]).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    gradients = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for mine, a, b in zip((p.grad for p in model.parameters()), *gradients, strict=True):
+        assert mine is not None
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+        torch.testing.assert_close(a, mine, rtol=1e-3, atol=1e-6)
+
+
+def test_the_command_runs_under_torchrun(photos: Path, tmp_path: Path) -> None:
+    arguments = ["--data", str(photos), "--out", str(tmp_path), "--size", "64", "--batch", "4", "--steps", "4"]
+    torchrun(2, "-m", "gknet.cli", "train", *arguments, "--validate-every", "2")
+    assert weights.load(tmp_path / "best.safetensors")
+
+
+def test_a_batch_that_does_not_divide_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ValueError, match="does not divide"):
+        train.Trainer(train.TrainConfig(data="", out="", steps=1, batch=4), torch.device("cpu"))

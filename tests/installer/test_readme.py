@@ -1,0 +1,85 @@
+"""What README.md promises is there, and what is in the project names no place of the machine that it was made on."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+import click
+import pytest
+from PIL import Image
+
+import backend.cli
+import gknet.cli
+from installer.environment import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line.split("#")[0].strip() for line in README.splitlines() if line.startswith("    ")]
+TOOLS = {"harmonize": backend.cli.main, "gknet": gknet.cli.main}
+
+
+def test_the_two_commands_come_first() -> None:
+    assert COMMANDS[:2] == ["python3 -m installer demo", "python3 -m installer test"]
+
+
+def test_ci_runs_the_test_command_and_nothing_else() -> None:
+    script = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and not line.startswith("#")]
+    assert script == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', f"exec {COMMANDS[1]} --ci"]
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if re.match(r"\.venv/bin/(harmonize|gknet) ", line)])
+def test_commands_and_their_options_exist(line: str) -> None:
+    program, name, *arguments = shlex.split(line)
+    group = TOOLS[Path(program).name]
+    assert isinstance(group, click.Group)
+    command = group.commands[name]
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {argument for argument in arguments if argument.startswith("-")} <= options
+
+
+def test_links_and_pictures_lead_somewhere() -> None:
+    named = re.findall(r"\]\(([^):]+)\)", README) + re.findall(r"`((?:gknet|examples|docs)/[^`]*)`", README)
+    assert "docs/before_after.png" in named and "gknet/weights/MODEL_CARD.md" in named
+    assert not [name for name in [*named, "LICENSE", "NOTICE"] if not (ROOT / name).exists()]
+
+
+def test_python_of_the_readme_runs(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    with Image.open(tmp_path / "result.png") as result, Image.open(ROOT / "examples" / "astronaut.jpg") as composite:
+        assert result.size == composite.size
+
+
+def test_no_file_names_a_registry_or_a_place_on_a_machine() -> None:
+    # In two parts, for this file is one of those searched.
+    hosts = [
+        "pypi" + ".org",
+        "python" + "hosted",
+        "download.pytorch" + ".org",
+        "registry.npm" + "js",
+        "deb.debian" + ".org",
+    ]
+    places = ["/tmp" + "/w", "/work" + "/main", "/work" + "/shared", "/root" + "/", "/home" + "/", "/opt" + "/"]
+    ignored = [".git", *(line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines())]
+    files = [
+        file
+        for file in ROOT.rglob("*")
+        if file.is_file() and not any(fnmatch(part, name) for part in file.relative_to(ROOT).parts for name in ignored)
+    ]
+    assert {ROOT / "pyproject.toml", ROOT / "gknet" / "network.py", ROOT / "examples" / "coffee.jpg"} <= set(files)
+    found = [
+        f"{file.relative_to(ROOT)}: {text}"
+        for file in files
+        for text in [*hosts, *places]
+        if text.encode() in file.read_bytes()
+    ]
+    assert not found
