@@ -14,6 +14,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -331,7 +332,7 @@ def run(config: TrainConfig, *, resume: bool) -> Path:
     log = SummaryWriter(out) if chief else None
     bar = tqdm(total=trainer.steps or None, initial=trainer.step, desc="train", unit=" steps", disable=not chief)
     recent = 0.0
-    batches = source.batches(trainer.step)
+    batches = _ahead(source.batches(trainer.step))
     while not _agreed(trainer.done() >= 1, device):
         began = time.monotonic()
         loss = trainer.train_step(next(batches))
@@ -365,6 +366,16 @@ def run(config: TrainConfig, *, resume: bool) -> Path:
     if log:
         log.close()
     return best
+
+
+def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, each made in a thread while the one before is trained on."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, batches)
+        while True:
+            batch = following.result()
+            following = pool.submit(next, batches)
+            yield batch
 
 
 def _device() -> torch.device:

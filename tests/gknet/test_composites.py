@@ -2,58 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from gknet.data.composites import Batch, Composer, CompositesConfig, looks_wrong
 from gknet.data.photos import PhotoSet, load_photos
 
-
-def make_photos(folder: Path, count: int = 8, *, zipped: bool = True) -> Path:
-    """Smooth random pictures with an ellipse as foreground, laid out as the photos that training reads."""
-    random = np.random.default_rng(0)
-    part = folder / "part"
-    (part / "images").mkdir(parents=True)
-    (part / "masks").mkdir()
-    rows = []
-    for i in range(count):
-        size = (int(random.integers(60, 120)), int(random.integers(60, 120)))
-        coarse = random.integers(20, 235, size=(5, 6, 3)).astype(np.uint8)
-        picture = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
-        noise = random.normal(0, 8, (size[1], size[0], 3))
-        Image.fromarray((np.asarray(picture) + noise).clip(0, 255).astype(np.uint8)).save(
-            part / f"images/p{i}.jpg", quality=95
-        )
-        y, x = np.mgrid[: size[1], : size[0]]
-        ids = []
-        for k in (1, 2):
-            centre = random.uniform(0.35, 0.65, 2)
-            ellipse = ((x / size[0] - centre[0]) / 0.25) ** 2 + ((y / size[1] - centre[1]) / 0.2) ** 2 < 1
-            Image.fromarray(ellipse).save(part / f"masks/p{i}_{k}.png")
-            ids.append(f"p{i}_{k}")
-        rows.append({"id": f"p{i}", "source": "ab"[i % 2], "mask_ids": " ".join(ids)})
-    with (part / "manifest.csv").open("w", newline="") as text:
-        writer = csv.DictWriter(text, ["id", "source", "mask_ids"])
-        writer.writeheader()
-        writer.writerows(rows)
-    if zipped:
-        with zipfile.ZipFile(folder / "part-0.zip", "w") as archive:
-            for path in sorted(part.rglob("*.*")):
-                archive.write(path, path.relative_to(part))
-        for path in sorted(part.rglob("*"), reverse=True):
-            path.unlink() if path.is_file() else path.rmdir()
-        part.rmdir()
-    return folder
+MakePhotos = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> PhotoSet:
+def photos(make_photos: MakePhotos, tmp_path_factory: pytest.TempPathFactory) -> PhotoSet:
     return load_photos(make_photos(tmp_path_factory.mktemp("photos")), 80, progress=False)[0]
 
 
@@ -62,7 +24,7 @@ def fmse(batch: Batch) -> torch.Tensor:
     return (error * batch.mask).sum((1, 2, 3)) / batch.mask.sum((1, 2, 3))
 
 
-def test_zip_and_folder_read_the_same(tmp_path: Path) -> None:
+def test_zip_and_folder_read_the_same(make_photos: MakePhotos, tmp_path: Path) -> None:
     zipped, names = load_photos(make_photos(tmp_path / "z"), 48, progress=False)
     folder, again = load_photos(make_photos(tmp_path / "f", zipped=False), 48, progress=False)
     assert names == again and torch.equal(zipped.photos, folder.photos) and torch.equal(zipped.masks, folder.masks)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors import safe_open
-from test_composites import make_photos
 
 from gknet import train, variants, weights
 from gknet.cli import main
@@ -21,7 +21,7 @@ from gknet.losses import foreground_mse
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photos(make_photos: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_photos(tmp_path_factory.mktemp("photos"), 12)
 
 
@@ -49,7 +49,6 @@ def test_a_resumed_run_ends_exactly_where_an_unbroken_one_does(
 ) -> None:
     seen: dict[str, list[float]] = {"whole": [], "broken": []}
     original = train.Trainer.train_step
-    train.run(config(photos, tmp_path / "whole"), resume=True)
 
     class PowerCut(Exception):
         pass
@@ -64,7 +63,7 @@ def test_a_resumed_run_ends_exactly_where_an_unbroken_one_does(
         monkeypatch.setattr(train.Trainer, "train_step", step)
 
     record("whole", -1)
-    train.run(config(photos, tmp_path / "whole"), resume=False)
+    train.run(config(photos, tmp_path / "whole"), resume=True)
     record("broken", 5)  # two steps after the checkpoint at 3: they are lost and done again
     with pytest.raises(PowerCut):
         train.run(config(photos, tmp_path / "broken"), resume=True)
