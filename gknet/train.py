@@ -247,13 +247,15 @@ class Trainer:
 
 def composer_source(config: TrainConfig, device: torch.device, rank: int, world: int) -> Source:
     """Endless random composites of photos; validation on composites of held-out photos."""
-    from gknet.data.composites import Composer
+    from gknet.data.composites import Composer, CompositesConfig
     from gknet.data.photos import load_photos
 
     photos, names = load_photos(config.data, config.size * 5 // 4, progress=rank == 0)
     training, held = photos.split(min(config.holdout, len(names) // 4), names)
     composer = Composer(training.to(device), size=config.size)
-    judge = Composer(held.to(device), size=config.size) if len(held.photos) else None
+    # Judged on pictures as they come: what only widens the training data stays out.
+    as_is = CompositesConfig(foreign_mask=0.0, grade=0.0)
+    judge = Composer(held.to(device), size=config.size, config=as_is) if len(held.photos) else None
 
     def batches(step: int) -> Iterator[Batch]:
         for at in itertools.count(step):
@@ -346,7 +348,9 @@ def run(config: TrainConfig, *, resume: bool) -> Path:
                 log.add_scalar("train/lr", trainer.learning_rate(), trainer.step)
         if trainer.step % config.validate_every == 0 or trainer.done() >= 1:
             if log:
-                recipe = {"recipe": json.dumps(dataclasses.asdict(config))}
+                # Where files lay on this machine is nobody else's business.
+                settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("data", "out", "init")}
+                recipe = {"recipe": json.dumps(settings)}
                 ratio = -math.inf
                 if source.validation:
                     ratio, gain = trainer.validate(source.validation)

