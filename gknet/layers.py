@@ -1,4 +1,4 @@
-"""The two building blocks that every part of the network shares."""
+"""The building blocks that every part of the network shares."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ from torch import Tensor, nn
 
 
 def conv_block(inputs: int, outputs: int, *, norm: bool, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution, batch norm when ``norm``, leaky ReLU. [B, inputs, H, W] -> [B, outputs, H / stride, W / stride]."""
+    """Convolution, batch norm when ``norm``, SiLU. [B, inputs, H, W] -> [B, outputs, H / stride, W / stride]."""
     layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=not norm)]
     if norm:
         layers.append(nn.BatchNorm2d(outputs))
-    return nn.Sequential(*layers, nn.LeakyReLU(0.1))
+    return nn.Sequential(*layers, nn.SiLU())
+
+
+def separable_block(channels: int, *, norm: bool) -> nn.Sequential:
+    """A 3x3 convolution in two parts, depthwise and pointwise, then as :func:`conv_block`. [B, C, H, W] -> the same."""
+    depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+    return nn.Sequential(depthwise, *conv_block(channels, channels, norm=norm, kernel=1))
 
 
 def resize(x: Tensor, like: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gknet import tone
 from gknet.attention import S2AM
 from gknet.kernels import ConcatFusion, KernelPredictionBlock, SelectiveCorrelationFusion
-from gknet.layers import conv_block, resize
+from gknet.layers import conv_block, resize, separable_block
 from gknet.modulation import modulate
 from gknet.reference import LongDistanceReference
 from gknet.statistics import StatisticsPath
@@ -36,6 +36,11 @@ class GKNetConfig:
     """The stem folds blocks of this many pixels a side into channels. 1 = the paper's full-resolution U-Net."""
     up_kernel: int = 3
     """Side of the convolution that halves the channels on the way up. OPEN: 3, as in iSSAM."""
+    separable: bool = False
+    """The second convolution of each encoder block is depthwise and pointwise: fewer weights learn from fewer
+    photos."""
+    chroma: bool = False
+    """Red and blue less luma join the encoder's input."""
     norm_from: int = 2
     """Batch norm from this level of the U-Net on, counted from the finest (1). OPEN: 2, as in iSSAM."""
     attend: tuple[int, ...] = (2, 3)
@@ -103,16 +108,25 @@ class GKNet(nn.Module):
     def __init__(self, config: GKNetConfig) -> None:
         super().__init__()
         self.config = config
+        self.global_only = False
+        """Leave out the local part, decoder and kernels: training sets it while the global tone learns alone."""
         levels = len(config.widths)
         norms = [levels - level >= config.norm_from - 1 for level in range(1, levels + 1)]  # deepest first
         finest_first = list(reversed(range(levels)))
 
-        inputs = 4 * config.unshuffle**2
+        inputs = (4 + 2 * config.chroma) * config.unshuffle**2
         encoder = []
         for i in finest_first:
             width = config.widths[i]
             encoder.append(
-                nn.Sequential(conv_block(inputs, width, norm=norms[i]), conv_block(width, width, norm=norms[i]))
+                nn.Sequential(
+                    conv_block(inputs, width, norm=norms[i]),
+                    (
+                        separable_block(width, norm=norms[i])
+                        if config.separable
+                        else conv_block(width, width, norm=norms[i])
+                    ),
+                )
             )
             inputs = width
         self.encoder = nn.ModuleList(encoder)  # finest first: the order of computation
@@ -197,15 +211,24 @@ class GKNet(nn.Module):
         statistics = tokens = None
         if self.statistics is not None:
             statistics = self.statistics(small, small_mask, features)
+            if self.global_only:
+                return self._compose(composite, mask, self._tone(composite, self._global(statistics)))
             tokens = self.tokens(statistics).unflatten(1, (self.config.statistics_tokens, -1))
         reference = features[0] if self.reference is None else self.reference(features[0], tokens)
         decoded = self._decode(features, reference, small_mask)
-        harmonized = composite + self._change(composite, decoded, statistics)
-        # I_h = decoder * M + (1 - M) * I_c, as a lerp for soft masks and a select for the background (sec. 3.1).
-        return torch.where(mask > 0, torch.lerp(composite, harmonized.to(composite.dtype), mask), composite)
+        return self._compose(composite, mask, self._change(composite, decoded, statistics))
+
+    @staticmethod
+    def _compose(composite: Tensor, mask: Tensor, change: Tensor) -> Tensor:
+        """``I_h = decoder * M + (1 - M) * I_c``: a lerp for soft masks, a select for the background (sec. 3.1)."""
+        harmonized = (composite + change).to(composite.dtype)
+        return torch.where(mask > 0, torch.lerp(composite, harmonized, mask), composite)
 
     def _encode(self, composite: Tensor, mask: Tensor) -> list[Tensor]:
         x = torch.cat([composite * 2 - 1, mask * 2 - 1], 1)
+        if self.config.chroma:
+            luma = (composite * composite.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+            x = torch.cat([x, composite[:, 0::2] - luma], 1)
         if self.config.unshuffle > 1:
             x = F.pixel_unshuffle(x, self.config.unshuffle)
         features: list[Tensor] = []
@@ -232,7 +255,15 @@ class GKNet(nn.Module):
             change: Tensor = (1 - torch.sigmoid(self.blend(decoded))) * head
             return change
         if statistics is not None:
-            head = head + self.global_tone(statistics)[:, :, None, None]
+            head = head + self._global(statistics)
+        return self._tone(composite, head)
+
+    def _global(self, statistics: Tensor) -> Tensor:
+        out: Tensor = self.global_tone(statistics)[:, :, None, None]
+        return out
+
+    @staticmethod
+    def _tone(composite: Tensor, coefficients: Tensor) -> Tensor:
         # Adam moves every weight by the learning rate whatever the gradient's size, so that a head with hundreds of
         # inputs would jump by whole units of colour a step.
-        return tone.change(composite, 0.1 * head)
+        return tone.change(composite, 0.1 * coefficients)

@@ -65,6 +65,8 @@ class TrainConfig:
     """Autocast to bfloat16."""
     freeze_norm: bool = False
     """Batch norm keeps the statistics it was started with."""
+    global_only: bool = False
+    """Train the encoder and the global tone alone, at twice the speed; decoder and kernels rest."""
     holdout: int = 400
     """Photos (or triples of a train list; at most a quarter of them) held out of training: they choose the best
     weights. 0: the last weights are kept."""
@@ -128,13 +130,16 @@ class Trainer:
         torch.manual_seed(config.seed)
         model = weights.load(config.init) if config.init else variants.create(config.model)
         self.model: GKNet = model.to(device)
+        self.model.global_only = config.global_only
         self.ema: AveragedModel = AveragedModel(
             self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True
         )
         self.network: torch.nn.Module = self.model
         if self.world > 1:
             on_gpu = [device.index] if device.type == "cuda" else None
-            self.network = torch.nn.parallel.DistributedDataParallel(self.model, device_ids=on_gpu)
+            self.network = torch.nn.parallel.DistributedDataParallel(
+                self.model, device_ids=on_gpu, find_unused_parameters=config.global_only
+            )
         # Vectors (biases, norms, the SCF's b) are not decayed.
         matrices = [p for p in self.model.parameters() if p.ndim > 1]
         vectors = [p for p in self.model.parameters() if p.ndim <= 1]
@@ -442,6 +447,7 @@ def _sheet(trainer: Trainer, batch: Batch) -> Tensor:
 @click.option("--ema", type=float, help="Decay of the moving average.")
 @click.option("--bf16/--no-bf16", default=None, help="Autocast to bfloat16.")
 @click.option("--freeze-norm/--no-freeze-norm", default=None, help="Batch norm keeps its statistics.")
+@click.option("--global-only/--no-global-only", default=None, help="Train encoder and global tone alone.")
 @click.option("--holdout", type=int, help="Photos held out for validation.")
 @click.option("--validate-every", type=int, help="Steps between validations and checkpoints.")
 @click.option("--seed", type=int, help="Of everything random.")

@@ -14,17 +14,18 @@ VARIANTS: dict[str, GKNetConfig] = {
     "gknet-baseline": replace(_PAPER, kpb=False, lre=False, scf=False),
     "gknet-kpb": replace(_PAPER, lre=False, scf=False),
     "gknet-kpb-lre": replace(_PAPER, scf=False),
-    # The same modules at a quarter of the side, a quarter of the channels' cost, with statistics tokens and a tone
-    # output.
+    # The same modules at half of the side, on pixels folded two by two, with statistics tokens and a tone output.
     "gknet-lite": GKNetConfig(
-        widths=(128, 96, 64, 32),
+        widths=(96, 64, 48, 32),
         trunk=128,
-        unshuffle=4,
+        unshuffle=2,
+        separable=True,
+        chroma=True,
         up_kernel=1,
         norm_from=1,
         attend=(2, 3),
-        kpb_widths=(64, 48, 32, 16),
-        lre_width=128,
+        kpb_widths=(48, 32, 24, 16),
+        lre_width=96,
         lre_layers=2,
         lre_heads=4,
         statistics_tokens=4,

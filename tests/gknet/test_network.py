@@ -160,6 +160,32 @@ def test_lite_gives_the_same_change_at_two_and_four_times_its_trunk() -> None:
     assert float((averaged - small_change).abs().max()) < 0.15 * float(small_change.abs().max())
 
 
+def test_global_only_rests_decoder_and_kernels() -> None:
+    model = variants.create("gknet-lite")
+    torch.nn.init.normal_(model.global_tone.weight, std=0.1)
+    composite, mask = inputs()
+    model.eval()
+    with torch.no_grad():
+        both = model(composite, mask)
+        model.global_only = True
+        torch.testing.assert_close(model(composite, mask), both)  # the local head is still zero
+    model(composite, mask).sum().backward()
+    resting = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is None}
+    assert resting == {"tokens", "reference", "kernels", "decoder", "head"}
+
+
+def test_the_encoder_sees_chroma_where_asked() -> None:
+    model = variants.create("gknet-lite")
+    composite, mask = inputs(1)
+    seen = []
+    model.encoder[0].register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    model(composite, mask)
+    planes = torch.nn.functional.pixel_shuffle(seen[0], model.config.unshuffle)
+    luma = (composite[0] * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0)
+    torch.testing.assert_close(planes[0, 4], composite[0, 0] - luma)
+    torch.testing.assert_close(planes[0, 5], composite[0, 2] - luma)
+
+
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match="gknet-lite"):
         variants.create("gknet-huge")
