@@ -20,6 +20,13 @@ def separable_block(channels: int, *, norm: bool) -> nn.Sequential:
     return nn.Sequential(depthwise, *conv_block(channels, channels, norm=norm, kernel=1))
 
 
+def luma(picture: Tensor) -> Tensor:
+    """Rec. 601: [B, 3, H, W] -> [B, 1, H, W]."""
+    r, g, b = picture.split(1, 1)
+    y: Tensor = 0.299 * r + 0.587 * g + 0.114 * b
+    return y
+
+
 def resize(x: Tensor, like: Tensor) -> Tensor:
     """Bring ``x`` to the height and width of ``like``: area average when shrinking, bilinear when growing."""
     size = (like.shape[-2], like.shape[-1])

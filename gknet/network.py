@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gknet import tone
 from gknet.attention import S2AM
 from gknet.kernels import ConcatFusion, KernelPredictionBlock, SelectiveCorrelationFusion
-from gknet.layers import conv_block, resize, separable_block
+from gknet.layers import conv_block, luma, resize, separable_block
 from gknet.modulation import modulate
 from gknet.reference import LongDistanceReference
 from gknet.statistics import StatisticsPath
@@ -121,11 +121,9 @@ class GKNet(nn.Module):
             encoder.append(
                 nn.Sequential(
                     conv_block(inputs, width, norm=norms[i]),
-                    (
-                        separable_block(width, norm=norms[i])
-                        if config.separable
-                        else conv_block(width, width, norm=norms[i])
-                    ),
+                    separable_block(width, norm=norms[i])
+                    if config.separable
+                    else conv_block(width, width, norm=norms[i]),
                 )
             )
             inputs = width
@@ -227,8 +225,7 @@ class GKNet(nn.Module):
     def _encode(self, composite: Tensor, mask: Tensor) -> list[Tensor]:
         x = torch.cat([composite * 2 - 1, mask * 2 - 1], 1)
         if self.config.chroma:
-            luma = (composite * composite.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-            x = torch.cat([x, composite[:, 0::2] - luma], 1)
+            x = torch.cat([x, composite[:, 0::2] - luma(composite)], 1)
         if self.config.unshuffle > 1:
             x = F.pixel_unshuffle(x, self.config.unshuffle)
         features: list[Tensor] = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gknet.layers import resize
+from gknet.layers import luma, resize
 
 BINS = 16
 COLOR_STATISTICS = 2 * 6 * (2 + BINS) + 1
@@ -40,7 +40,7 @@ def color_statistics(composite: Tensor, mask: Tensor) -> Tensor:
         side = composite.new_empty(64, 64)
         composite, mask = resize(composite, side), resize(mask, side)
     r, g, b = composite.unbind(1)
-    y = 0.299 * r + 0.587 * g + 0.114 * b
+    y = luma(composite)[:, 0]
     channels = torch.stack([r, g, b, y, (b - y) * 0.564 + 0.5, (r - y) * 0.713 + 0.5], 1).flatten(2)  # [B, 6, P]
     numbers = [mask.mean((1, 2, 3))[:, None]]
     # Bin i of a soft histogram is a triangle around i: a pixel shares its weight between its two neighbours.

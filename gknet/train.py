@@ -6,6 +6,7 @@ seen.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -13,7 +14,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from gknet.data.composites import Batch
     from gknet.network import GKNet
+
+    Batches = Generator[Batch, None, None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +107,7 @@ class Source:
         epoch: steps that show the data once; 0 where composites are endless.
     """
 
-    batches: Callable[[int], Iterator[Batch]]
+    batches: Callable[[int], Batches]
     validation: list[Batch]
     epoch: int = 0
 
@@ -130,6 +133,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         model = weights.load(config.init) if config.init else variants.create(config.model)
         self.model: GKNet = model.to(device)
+        if config.global_only and self.model.statistics is None:
+            raise ValueError(f"{config.model} has no global tone to train alone: leave out --global-only")
         self.model.global_only = config.global_only
         self.ema: AveragedModel = AveragedModel(
             self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True
@@ -262,7 +267,7 @@ def composer_source(config: TrainConfig, device: torch.device, rank: int, world:
     as_is = CompositesConfig(foreign_mask=0.0, grade=0.0)
     judge = Composer(held.to(device), size=config.size, config=as_is) if len(held.photos) else None
 
-    def batches(step: int) -> Iterator[Batch]:
+    def batches(step: int) -> Batches:
         for at in itertools.count(step):
             yield composer.batch(config.batch // world, (config.seed * 1_000_003 + at) * world + rank)
 
@@ -285,12 +290,12 @@ def iharmony4_source(config: TrainConfig, device: torch.device, rank: int, world
     if not epoch:
         raise ValueError(f"{config.data} lists {len(data)} training triples, fewer than a batch of {config.batch}")
 
-    def load(dataset: Any) -> Iterator[Batch]:
+    def load(dataset: Any) -> Batches:
         workers = min(4, os.cpu_count() or 1)
         for composite, mask, real, _ in DataLoader(dataset, config.batch // world, num_workers=workers):
             yield Batch(composite.to(device), mask.to(device), real.to(device))
 
-    def batches(step: int) -> Iterator[Batch]:
+    def batches(step: int) -> Batches:
         for data.epoch in itertools.count(step // epoch):
             order = torch.randperm(len(data), generator=torch.Generator().manual_seed(config.seed + data.epoch))
             mine = order[: epoch * config.batch].view(epoch, world, -1)[step % epoch :, rank]
@@ -371,15 +376,16 @@ def run(config: TrainConfig, *, resume: bool) -> Path:
                     trainer.best = ratio
                     weights.save(best, trainer.averaged, recipe)
                 trainer.save(checkpoint)
+    batches.close()
     bar.close()
     if log:
         log.close()
     return best
 
 
-def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches, each made in a thread while the one before is trained on."""
-    with ThreadPoolExecutor(1) as pool:
+def _ahead(batches: Batches) -> Batches:
+    """The same batches, each made in a thread while the one before is trained on. Closing it ends what makes them."""
+    with contextlib.closing(batches), ThreadPoolExecutor(1) as pool:
         following = pool.submit(next, batches)
         while True:
             batch = following.result()

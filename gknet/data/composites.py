@@ -131,11 +131,10 @@ class Composer:
 
         method, reference, moves = self._choose(source, grade, photos.source[photo], uniform, normal)
         changed = self._on_pixels(real, lambda pixels: _transfer_by(self._transfers, method, source, reference, pixels))
-        is_photographic = method == len(self._transfers)
-        if bool(is_photographic.any()):
-            moved = self._on_pixels(real, lambda pixels: photographic(moves, pixels))
-            moved = moved * self._light_gradient(uniform(count, 3))
-            changed = torch.where(is_photographic[:, None, None, None], moved, changed)
+        rows = (method == len(self._transfers)).nonzero()[:, 0]
+        if len(rows):
+            moved = self._on_pixels(real[rows], lambda pixels: photographic(moves[rows], pixels))
+            changed[rows] = moved * self._light_gradient(uniform(count, 3)[rows])
         changed = changed.clamp(0, 1)
 
         mask = (soft >= 0.5).float()

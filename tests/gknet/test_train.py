@@ -210,6 +210,11 @@ def test_the_command_runs_under_torchrun(photos: Path, tmp_path: Path) -> None:
     assert weights.load(tmp_path / "best.safetensors")
 
 
+def test_a_network_without_global_tone_cannot_train_it_alone() -> None:
+    with pytest.raises(ValueError, match="leave out --global-only"):
+        train.Trainer(train.TrainConfig(data="", out="", steps=1, model="gknet", global_only=True), torch.device("cpu"))
+
+
 def test_a_batch_that_does_not_divide_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ValueError, match="does not divide"):
