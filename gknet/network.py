@@ -77,6 +77,8 @@ class GKNetConfig:
     """Foreground/background statistics tokens that join the LRE (gknet.statistics). 0 = none, the paper's network."""
     statistics_hidden: int = 256
     """Width of the statistics' MLP."""
+    statistics_bins: int = 0
+    """Tones by which the statistics tell detail apart. 0 = statistics of colour alone."""
     output: str = "blend"
     """``blend``: ``a * composite + (1 - a) * rgb`` with a learned map a, as in iSSAM; rgb is the composite plus a
     change that starts at zero, so that training starts at the identity. ``tone``: coefficients of a colour transform
@@ -131,7 +133,9 @@ class GKNet(nn.Module):
 
         self.statistics = None
         if config.statistics_tokens:
-            self.statistics = StatisticsPath(config.widths, hidden=config.statistics_hidden)
+            self.statistics = StatisticsPath(
+                config.widths, hidden=config.statistics_hidden, bins=config.statistics_bins
+            )
             self.tokens = nn.Linear(config.statistics_hidden, config.statistics_tokens * config.lre_width)
         self.reference = None
         if config.lre:

@@ -28,8 +28,11 @@ def change(composite: Tensor, coefficients: Tensor) -> Tensor:
         [B, 3, H, W].
     """
     centred = composite - 0.5
-    maps = resize(coefficients.to(composite.dtype), composite).unflatten(1, (3, BASIS))  # [B, 3, 7, H, W]
     basis = torch.cat([torch.ones_like(centred[:, :1]), centred, centred * centred], 1)  # [B, 7, H, W]
+    coefficients = coefficients.to(composite.dtype)
+    if coefficients.shape[-2:] == (1, 1):  # one set for all pixels: a product of two small matrices a picture
+        return (coefficients.view(-1, 3, BASIS) @ basis.flatten(2)).view_as(composite)
+    maps = resize(coefficients, composite).unflatten(1, (3, BASIS))  # [B, 3, 7, H, W]
     out: Tensor = maps[:, :, 0] * basis[:, None, 0]
     for k in range(1, BASIS):
         out = torch.addcmul(out, maps[:, :, k], basis[:, None, k])

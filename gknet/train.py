@@ -260,11 +260,11 @@ def composer_source(config: TrainConfig, device: torch.device, rank: int, world:
     from gknet.data.composites import Composer, CompositesConfig
     from gknet.data.photos import load_photos
 
-    photos, names = load_photos(config.data, config.size * 5 // 4, progress=rank == 0)
+    photos, names = load_photos(config.data, config.size * 9 // 8, progress=rank == 0)
     training, held = photos.split(min(config.holdout, len(names) // 4), names)
     composer = Composer(training.to(device), size=config.size)
-    # Judged on pictures as they come: what only widens the training data stays out.
-    as_is = CompositesConfig(foreign_mask=0.0, grade=0.0)
+    # Judged on changed pictures as they come: what only widens the training data stays out.
+    as_is = CompositesConfig(foreign_mask=0.0, grade=0.0, untouched=0.0)
     judge = Composer(held.to(device), size=config.size, config=as_is) if len(held.photos) else None
 
     def batches(step: int) -> Batches:

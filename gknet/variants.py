@@ -17,8 +17,8 @@ VARIANTS: dict[str, GKNetConfig] = {
     # The same modules at half of the side, on pixels folded two by two, with statistics tokens and a tone output.
     "gknet-lite": GKNetConfig(
         widths=(96, 64, 48, 32),
-        trunk=128,
-        unshuffle=2,
+        trunk=256,
+        unshuffle=4,
         separable=True,
         chroma=True,
         up_kernel=1,
@@ -30,6 +30,7 @@ VARIANTS: dict[str, GKNetConfig] = {
         lre_heads=4,
         statistics_tokens=4,
         statistics_hidden=256,
+        statistics_bins=5,
         output="tone",
     ),
 }

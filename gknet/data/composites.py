@@ -55,6 +55,8 @@ class CompositesConfig:
     grade: float = 0.7
     """Probability that the whole photo is regraded first, foreground and background alike, so that no photo looks the
     same twice."""
+    untouched: float = 0.15
+    """Share left as the photo is: a foreground that fits must stay."""
     crop: tuple[float, float] = (0.5, 1.0)
     """Area share of the random crop."""
 
@@ -130,17 +132,19 @@ class Composer:
         source = photographic(grade, source).clamp(0, 1)
 
         method, reference, moves = self._choose(source, grade, photos.source[photo], uniform, normal)
-        changed = self._on_pixels(real, lambda pixels: _transfer_by(self._transfers, method, source, reference, pixels))
+        real = (real * 255).round() / 255
+        index = _pixels_of(soft > 0)  # only these change: the transfers are spared the background
+        pixels = real.flatten(2).gather(2, index[:, None].expand(-1, 3, -1)).transpose(1, 2)
+        changed = _transfer_by(self._transfers, method, source, reference, pixels)
         rows = (method == len(self._transfers)).nonzero()[:, 0]
         if len(rows):
-            moved = self._on_pixels(real[rows], lambda pixels: photographic(moves[rows], pixels))
-            changed[rows] = moved * self._light_gradient(uniform(count, 3)[rows])
-        changed = changed.clamp(0, 1)
+            light = self._light_gradient(uniform(count, 3)[rows]).flatten(1).gather(1, index[rows])
+            changed[rows] = photographic(moves[rows], pixels[rows]) * light[..., None]
+        opacity = soft.flatten(1).gather(1, index) * (uniform(count, 1) >= config.untouched)
+        changed = torch.lerp(pixels, changed.clamp(0, 1), opacity[..., None])
+        composite = real.flatten(2).scatter(2, index[:, None].expand(-1, 3, -1), changed.transpose(1, 2))
 
-        mask = (soft >= 0.5).float()
-        real = (real * 255).round() / 255
-        composite = torch.where(soft > 0, torch.lerp(real, changed, soft), real)
-        return Batch((composite * 255).round() / 255, mask, real)
+        return Batch((composite.view_as(real) * 255).round() / 255, (soft >= 0.5).float(), real)
 
     def _crop(self, photo: Tensor, mask_id: Tensor, random: Tensor) -> tuple[Tensor, Tensor]:
         """Random resized crop and flip -> real [B, 3, H, W] in 0..1, soft mask [B, 1, H, W]. Keeps some foreground in
@@ -224,6 +228,19 @@ class Composer:
         slope = (random[:, 1] - 0.5) * (random[:, 2] < self.config.gradient)
         ramp = angle.cos()[:, None, None] * at[None, None] + angle.sin()[:, None, None] * at[None, :, None]
         return (slope[:, None, None] * ramp).exp()[:, None]
+
+
+def _pixels_of(mask: Tensor) -> Tensor:
+    """Where masks [B, 1, H, W] (bool) are set: indices into H * W, [B, P] with P the largest mask's pixels.
+
+    Smaller masks repeat their first pixel, an empty one has pixel 0 throughout.
+    """
+    row, place = mask.flatten(1).nonzero(as_tuple=True)
+    count = mask.sum((1, 2, 3))
+    first = count.cumsum(0) - count
+    index = mask.flatten(1).int().argmax(1, keepdim=True).repeat(1, max(int(count.max()), 1))
+    index[row, torch.arange(len(row), device=row.device) - first[row]] = place
+    return index
 
 
 def _pixels_under(pictures: Tensor, mask: Tensor, random: Tensor) -> Tensor:

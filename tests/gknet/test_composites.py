@@ -71,7 +71,7 @@ def test_a_batch_is_what_training_expects(photos: PhotoSet) -> None:
 
 
 def test_only_the_foreground_and_its_soft_rim_change(photos: PhotoSet) -> None:
-    batch = Composer(photos, size=64).batch(32, 4)
+    batch = Composer(photos, size=64, config=CompositesConfig(untouched=0.0)).batch(32, 4)
     near = torch.nn.functional.max_pool2d(batch.mask, 5, 1, 2) > 0
     assert torch.equal(batch.composite[~near.expand_as(batch.real)], batch.real[~near.expand_as(batch.real)])
     assert bool((fmse(batch) > 20).all()), "a composite without a change"
@@ -79,7 +79,9 @@ def test_only_the_foreground_and_its_soft_rim_change(photos: PhotoSet) -> None:
 
 def test_drawn_errors_decide_the_sizes(photos: PhotoSet) -> None:
     def median(drawn: float) -> float:
-        config = CompositesConfig(error_median=drawn, error_spread=0.1, error_range=(20, 20000), candidates=16)
+        config = CompositesConfig(
+            error_median=drawn, error_spread=0.1, error_range=(20, 20000), candidates=16, untouched=0.0
+        )
         composer = Composer(photos, size=64, config=config)
         return float(torch.cat([fmse(composer.batch(32, seed)) for seed in range(3)]).median())
 
@@ -93,6 +95,13 @@ def test_photographic_share(photos: PhotoSet) -> None:
         return Composer(photos, size=64, config=config).batch(8, 9).composite
 
     assert not torch.equal(pick(0.0), pick(1.0))
+
+
+def test_untouched_share_stays_the_photo(photos: PhotoSet) -> None:
+    batch = Composer(photos, size=64, config=CompositesConfig(untouched=0.5)).batch(64, 4)
+    same = (batch.composite == batch.real).flatten(1).all(1)
+    assert 0.25 < float(same.float().mean()) < 0.75
+    assert bool((fmse(batch)[~same] > 20).all())
 
 
 @pytest.mark.parametrize(
@@ -124,7 +133,8 @@ def test_real_photos(shared_data: Path) -> None:
     assert len(names) == 4257 and len(photos.masks) == 7296
     training, held = photos.split(400, names)
     assert len(held.photos) == 400 and len(training.photos) == 3857
-    errors = torch.cat([fmse(Composer(held, size=64).batch(64, seed)) for seed in range(6)])
+    as_is = CompositesConfig(untouched=0.0)
+    errors = torch.cat([fmse(Composer(held, size=64, config=as_is).batch(64, seed)) for seed in range(6)])
     # The benchmark's composites: mean 1245, quartiles 502, 982, 1693.
     assert 900 < float(errors.mean()) < 1700
     assert 700 < float(errors.median()) < 1300

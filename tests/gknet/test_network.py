@@ -149,10 +149,10 @@ def test_positions_are_relative_to_the_picture() -> None:
     assert len({tuple(v) for v in small[0].flatten(1).T.round(decimals=4).tolist()}) == 16
 
 
-def test_lite_gives_the_same_change_at_two_and_four_times_its_trunk() -> None:
+def test_lite_gives_the_same_change_at_its_trunk_and_at_four_times() -> None:
     """Its trunk sees the area average, and coefficients are grown to the picture."""
     model = perturbed("gknet-lite")
-    composite, mask = inputs(1, 128, 128)
+    composite, mask = inputs(1, 256, 256)
     large, large_mask = (torch.nn.functional.interpolate(x, scale_factor=4, mode="nearest") for x in (composite, mask))
     with torch.no_grad():
         small_change, large_change = model(composite, mask) - composite, model(large, large_mask) - large

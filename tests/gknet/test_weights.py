@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gknet import variants, weights
+from gknet.network import GKNet
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,18 @@ def test_another_architecture_is_refused(saved: Path, tmp_path: Path) -> None:
         save_file(tensors, other, {**data, "config": json.dumps({**config, **change})})
         with pytest.raises(weights.WeightsError, match="does not fit this version"):
             weights.load(other)
+
+
+def test_weights_written_before_a_setting_existed_keep_loading(tmp_path: Path) -> None:
+    """Version 1 of gknet-lite: no detail statistics, a trunk of 128 pixels folded two by two."""
+    config = dataclasses.replace(variants.VARIANTS["gknet-lite"], trunk=128, unshuffle=2, statistics_bins=0)
+    old = tmp_path / "old.safetensors"
+    weights.save(old, GKNet(config), {})
+    tensors, metadata = load_file(old), weights.metadata(old)
+    fields = json.loads(metadata["config"])
+    del fields["statistics_bins"]
+    save_file(tensors, old, {**metadata, "config": json.dumps(fields)})
+    assert weights.load(old).config == config
 
 
 def test_shipped_weights_load_by_name_and_are_no_identity() -> None:
