@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,8 @@ class Harmonizer:
         context_box: tuple[int, int, int, int] | None = None,
         profile: bytes | None = None,
         transfer: str = "srgb",
+        blend: bool = True,
+        on_stage: Callable[[str], object] | None = None,
     ) -> Harmonized:
         """Make the foreground of a composite fit its background.
 
@@ -129,6 +132,9 @@ class Harmonizer:
                 holds the whole foreground.
             profile: ICC profile of the image; a PIL image brings its own.
             transfer: what values without a profile are: "srgb" or "linear" (light, sRGB's primaries).
+            blend: False gives pixels of a soft mask the colour of a full one: ``image + strength * change``, for a
+                caller that lays the result over the image with the mask as its opacity.
+            on_stage: called with each stage's name as it begins. What it raises ends the work and reaches the caller.
 
         Raises:
             TypeError: an argument of a type, depth or mode that is not listed above.
@@ -136,7 +142,8 @@ class Harmonizer:
                 number of channels; an invalid profile; or a context box beyond the image or without the foreground.
         """
         timings: dict[str, float] = {}
-        with _timed(timings, "check"):
+        stage = partial(_stage, timings, on_stage)
+        with stage("check"):
             document, coverage = _document(image), _mask(mask)
             foreground = _foreground(document, coverage)
             box = _context(context_box, document, coverage, foreground)
@@ -150,16 +157,20 @@ class Harmonizer:
             seen, out = document[box.slices], result[box.slices]
             coverage = coverage[box.slices]
             size = self.network.config.size
-            with _timed(timings, "reduce"):
+            with stage("reduce"):
                 colours, small_mask = _reduce(seen, coverage, size)
                 composite = np.clip(space.to_srgb(colours), 0, 1)
-            with _timed(timings, "network"):
+            with stage("network"):
                 harmonized = self._run(composite, small_mask)
-            with _timed(timings, "fit"):
-                before, after = space.from_srgb(composite), space.from_srgb(harmonized)
+            with stage("fit"):
                 native = seen.shape[:2] == (size, size)
+                if native and not blend:
+                    harmonized = _unblended(composite, harmonized, small_mask)
+                before, after = space.from_srgb(composite), space.from_srgb(harmonized)
                 model = None if native else upsampling.fit(colours, small_mask, after - before)
-            with _timed(timings, "apply"):
+            with stage("apply"):
+                if not blend:
+                    coverage = (coverage > 0) * coverage.dtype.type(upsampling.full_scale(coverage.dtype))
                 if model is None:
                     _apply_native(seen, coverage, out, before, after, strength)
                 else:
@@ -178,7 +189,9 @@ class Harmonizer:
 
 
 @contextmanager
-def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+def _stage(timings: dict[str, float], on_stage: Callable[[str], object] | None, stage: str) -> Iterator[None]:
+    if on_stage:
+        on_stage(stage)
     start = time.perf_counter()
     yield
     timings[stage] = (time.perf_counter() - start) * 1000
@@ -327,6 +340,13 @@ def _reduce(image: Array, mask: Array, size: int) -> tuple[upsampling.Float, ups
     if not reduced[..., -1].any():
         raise ValueError("the image is fully transparent; there is nothing to match the foreground to")
     return upsampling.fill_absent(reduced[..., :-1], reduced[..., -1:]), small_mask
+
+
+def _unblended(composite: upsampling.Float, harmonized: upsampling.Float, mask: upsampling.Float) -> upsampling.Float:
+    """What the network blended with the mask into ``harmonized``; where the mask is full, that itself, bit for bit."""
+    soft = ((mask > 0) & (mask < 1))[..., None]
+    change = np.divide(harmonized - composite, mask[..., None], out=np.zeros_like(composite), where=soft)
+    return np.where(soft, composite + change, harmonized)
 
 
 def _apply_native(

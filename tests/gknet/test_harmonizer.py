@@ -97,6 +97,35 @@ def test_soft_masks_and_strength_blend() -> None:
         assert np.abs(same - result.astype(float)).max() <= 65535 * 0.15 * 0.5 / scale * 0.4 + 2
 
 
+@pytest.mark.parametrize("side", [64, 150])  # the network's own size, and another
+@pytest.mark.parametrize(("dtype", "tolerance"), [("uint8", 1.5), ("float32", 1e-3)])
+def test_unblended_the_result_laid_over_the_image_is_the_blended_one(side: int, dtype: str, tolerance: float) -> None:
+    image = picture(side, side, dtype=dtype)
+    soft = np.clip(1.5 - np.hypot(*(np.mgrid[:side, :side] - side / 2)) / side * 4, 0, 1)
+    mask = np.rint(soft * 255).astype(np.uint8)
+    blended = harmonizer()(image, mask)
+    unblended = harmonizer().harmonize(image, mask, blend=False).image
+    assert np.array_equal(unblended[mask == 255], blended[mask == 255])
+    assert np.array_equal(unblended[mask == 0], image[mask == 0])
+    opacity = mask[..., None] / 255
+    assert np.abs(image * (1 - opacity) + unblended * opacity - blended).max() <= tolerance
+    seen = mask > 25
+    assert np.abs(unblended - changed(image, seen))[seen].max() <= 4 * tolerance
+
+
+def test_stages_are_told_as_they_begin_and_can_be_the_last() -> None:
+    image, mask, stages = picture(100, 100), disc(100, 100), []
+    result = harmonizer().harmonize(image, mask, on_stage=stages.append)
+    assert stages == list(result.timings) == ["check", "reduce", "network", "fit", "apply"]
+
+    def stop(stage: str) -> None:
+        if stage == "fit":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        harmonizer().harmonize(image, mask, on_stage=stop)
+
+
 LAYOUTS = {
     "rgb": (3, "uint8"),
     "rgb16": (3, "uint16"),
