@@ -1,0 +1,458 @@
+"""The process that computes, one per device. The daemon starts it with multiprocessing's "spawn".
+
+The daemon sends `Task`s, one at a time, and `Cancel`s through a pipe, and gets `Event`s back: `Ready` once, `Stage` as
+each stage begins, and `Done` or `Failed` for every task. Pixels lie in a shared-memory segment that the daemon makes
+and removes, so none is left when this process is killed. It leaves when the daemon's end of the pipe closes.
+
+torch is imported in the process only, as the daemon imports this module for the types.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.link.messages import CHANNELS, ITEM_BYTES, WITH_ALPHA, Code, LinkError, Rect
+
+if TYPE_CHECKING:
+    from gknet.harmonizer import Harmonized, Harmonizer
+
+Array = NDArray[Any]
+
+STAGES = ("foreground", "load", "check", "reduce", "network", "fit", "apply", "result")
+"""What a job goes through, in order. It can be cancelled between them."""
+
+_DTYPES: dict[str, type[np.generic]] = {"u8": np.uint8, "u16": np.uint16, "f16": np.float16, "f32": np.float32}
+_FAINTEST = 1 / 255
+_STRIP = 256
+
+
+class Place(NamedTuple):
+    """Pixels in a segment: those of a rectangle of the document, from the byte `offset` on."""
+
+    rect: Rect
+    layout: str
+    dtype: str
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        return self.rect.width * self.rect.height * CHANNELS[self.layout] * ITEM_BYTES[self.dtype]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job's part of the segment named `segment`, and its parameters; see backend.link.messages.Harmonize.
+
+    The result takes the place of what is in the segment, from its first byte on: it must be large enough.
+    `icc` is the profile's offset and length.
+    """
+
+    number: int
+    segment: str
+    image: Place
+    transfer: str
+    icc: tuple[int, int] | None
+    selection: Place | None
+    layer: Place | None
+    model: str
+    feather: float
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """The task `number` is not wanted any more."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Warm: on `device`, with `model`; both empty where that failed, and `trouble` is the traceback."""
+
+    device: str
+    model: str
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A task has come to a stage: `fraction` of its stages are done."""
+
+    number: int
+    stage: str
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Done:
+    """The result lies in the task's segment. Timings are milliseconds of each stage, in order."""
+
+    number: int
+    result: Place
+    model: str
+    device: str
+    timings: dict[str, float]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A task has no result; `trouble` is the traceback where the fault is ours."""
+
+    number: int
+    code: str
+    message: str
+    hint: str = ""
+    trouble: str = ""
+
+
+Event = Ready | Stage | Done | Failed
+
+
+class _Cancelled(Exception):
+    """The task at hand is not wanted any more."""
+
+
+def main(connection: Connection, device: str) -> None:
+    """Work until the pipe closes.
+
+    Args:
+        connection: this end of the pipe to the daemon.
+        device: as Harmonizer.load takes it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the daemon decides what it means
+    tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
+    engine = _Engine(connection, device)
+    threading.Thread(target=_listen, args=(connection, tasks, engine), daemon=True).start()
+    connection.send(engine.warm_up())
+    while True:
+        event = engine.run(tasks.get())
+        connection.send(event)
+        if isinstance(event, Failed) and event.trouble and _broken():
+            return  # the daemon starts another one
+
+
+def _listen(connection: Connection, tasks: queue.SimpleQueue[Task], engine: _Engine) -> None:
+    while True:
+        try:
+            received = connection.recv()
+        except (EOFError, OSError):
+            os._exit(0)  # whatever is being computed is for nobody
+        if isinstance(received, Cancel):
+            engine.cancelled = received.number
+        else:
+            tasks.put(received)
+
+
+class _Engine:
+    """The models of one device, and what runs on them.
+
+    Attributes:
+        cancelled: number of the latest task that is not wanted any more; written by the thread that listens.
+    """
+
+    def __init__(self, connection: Connection, device: str) -> None:
+        self.cancelled = -1
+        self._connection = connection
+        self._device = device
+        self._harmonizers: dict[tuple[str, str], Harmonizer] = {}
+
+    def warm_up(self) -> Ready:
+        """Load the usual model and run it once: the first run allocates memory and picks kernels."""
+        try:
+            harmonizer = self._harmonizer("auto", self._device)
+            mask = np.zeros((64, 64), bool)
+            mask[16:48, 16:48] = True
+            harmonizer(np.zeros((64, 64, 3), np.uint8), mask)
+        except Exception:
+            return Ready("", "", traceback.format_exc())
+        return Ready(harmonizer.device, harmonizer.model)
+
+    def run(self, task: Task) -> Done | Failed:
+        """Carry a task out. Whatever goes wrong ends this task only."""
+        try:
+            segment = SharedMemory(name=task.segment)
+        except OSError:
+            return Failed(task.number, Code.INTERNAL, "the shared memory cannot be opened", "", traceback.format_exc())
+        try:
+            return self._outcome(task, memory(segment))
+        finally:
+            segment.close()
+
+    def _outcome(self, task: Task, buffer: memoryview) -> Done | Failed:
+        try:
+            return self._compute(task, buffer)
+        except _Cancelled:
+            return Failed(task.number, Code.CANCELLED, "the job was cancelled")
+        except LinkError as error:
+            return Failed(task.number, error.code, error.message, error.hint)
+        except MemoryError:
+            hint = "close other programs, or scale the image down"
+            return Failed(task.number, Code.OUT_OF_MEMORY, "this machine's memory does not suffice", hint)
+        except Exception as error:
+            message = f"unexpected {type(error).__name__} in the worker"
+            return Failed(task.number, Code.INTERNAL, message, "the log says where", traceback.format_exc())
+
+    def _compute(self, task: Task, buffer: memoryview) -> Done:
+        """The result of a task, written over what is in `buffer`."""
+        timings: dict[str, float] = {}
+
+        @contextmanager
+        def stage(name: str) -> Iterator[None]:
+            self._enter(task, name)
+            start = time.perf_counter()
+            yield
+            timings[name] = timings.get(name, 0) + 1000 * (time.perf_counter() - start)
+
+        with stage("foreground"):
+            mask, box = foreground(task, buffer)
+            image = _document(_view(buffer, task.image), task.image.layout)
+        with stage("load"):
+            harmonizer = self._harmonizer(task.model, self._device)
+        notes: tuple[str, ...] = ()
+        try:
+            harmonized = self._harmonize(harmonizer, task, image, mask, buffer)
+        except _out_of_memory():
+            notes = (f"The memory of {harmonizer.device} did not suffice, so the CPU did the work.",)
+            self._release()
+            with stage("load"):
+                harmonizer = self._harmonizer(task.model, "cpu")
+            harmonized = self._harmonize(harmonizer, task, image, mask, buffer)
+        timings.update(harmonized.timings)
+        with stage("result"):
+            rect = Rect(task.image.rect.x + box.x, task.image.rect.y + box.y, box.width, box.height)
+            result = Place(rect, WITH_ALPHA[task.image.layout], task.image.dtype, 0)
+            area = _slices(box)
+            _write(_view(buffer, result), result.layout, np.asarray(harmonized.image)[area], mask[area])
+        return Done(task.number, result, harmonizer.model, harmonizer.device, timings, notes)
+
+    def _harmonize(
+        self, harmonizer: Harmonizer, task: Task, image: Array, mask: Array, buffer: memoryview
+    ) -> Harmonized:
+        profile = None
+        if task.icc:
+            offset, length = task.icc
+            profile = bytes(buffer[offset : offset + length])
+        enter = partial(self._enter, task)
+        try:
+            return harmonizer.harmonize(
+                image, mask, profile=profile, transfer=task.transfer, blend=False, on_stage=enter
+            )
+        except ValueError as error:
+            raise LinkError(Code.BAD_IMAGE, str(error)) from error
+
+    def _enter(self, task: Task, stage: str) -> None:
+        """Tell of a stage that begins, unless the task is not wanted any more."""
+        if self.cancelled == task.number:
+            raise _Cancelled
+        self._connection.send(Stage(task.number, stage, STAGES.index(stage) / len(STAGES)))
+
+    def _harmonizer(self, model: str, device: str) -> Harmonizer:
+        """The harmonizer for a model by name and a device, kept from then on."""
+        from gknet import Harmonizer, weights
+
+        if (model, device) not in self._harmonizers:
+            # Only what is shipped: the Harmonizer itself would open any file that a peer names.
+            if model != "auto" and model not in weights.available():
+                names = ", ".join(["auto", *weights.available()])
+                raise LinkError(Code.UNKNOWN_MODEL, f"there is no model {model!r}", f"choose one of {names}")
+            harmonizer = Harmonizer.load(model, device)
+            harmonizer = self._harmonizers.setdefault((harmonizer.model, device), harmonizer)
+            self._harmonizers[model, device] = harmonizer
+        return self._harmonizers[model, device]
+
+    def _release(self) -> None:
+        """Give the device's memory back."""
+        import torch
+
+        self._harmonizers.clear()
+        torch.cuda.empty_cache()
+
+
+def _out_of_memory() -> type[Exception]:
+    """What torch raises when a device's memory does not suffice."""
+    import torch
+
+    return torch.OutOfMemoryError
+
+
+def _broken() -> bool:
+    """Whether an error that nobody expected may have left this process unusable: CUDA's do, for good."""
+    import torch
+
+    return bool(torch.cuda.is_initialized())
+
+
+def memory(segment: SharedMemory) -> memoryview:
+    """The bytes of an open segment."""
+    assert segment.buf is not None
+    return segment.buf
+
+
+def foreground(task: Task, buffer: memoryview) -> tuple[Array, Rect]:
+    """How much of each pixel is foreground: selection x layer alpha, feathered.
+
+    Returns:
+        [height, width] of the image: bool, uint8, uint16 or float32. The values of a selection or layer that alone
+        decides stay as they are. And the box of its pixels above 0, in the image's own pixels.
+
+    Raises:
+        LinkError: `no_foreground`.
+    """
+    image = task.image.rect
+    area, parts = image, []
+    for place in (task.selection, task.layer):
+        if place is not None:
+            pixels = _view(buffer, place)
+            opaque = place.layout in ("RGB", "GRAY") and place is task.layer
+            parts.append((place.rect, np.ones(pixels.shape[:2], bool) if opaque else pixels[..., -1]))
+            area = _intersection(area, place.rect)
+    if not parts or area.width < 1 or area.height < 1:
+        raise _no_foreground()
+    values = _product([_values(pixels[_slices(_within(area, rect))]) for rect, pixels in parts])
+    _check_visible(values)
+    mask = np.zeros((image.height, image.width), values.dtype)
+    area = _within(area, image)
+    mask[_slices(area)] = values
+    box = _box(values)
+    box = Rect(area.x + box.x, area.y + box.y, box.width, box.height)
+    reach = round(task.feather)
+    if reach:
+        mask, grown = _feather(mask, box, reach)
+        _check_visible(mask[_slices(grown)])
+        inner = _box(mask[_slices(grown)])
+        box = Rect(grown.x + inner.x, grown.y + inner.y, inner.width, inner.height)
+    return mask, box
+
+
+def _check_visible(mask: Array) -> None:
+    if mask.max() <= _FAINTEST * _full(mask):
+        raise _no_foreground()
+
+
+def _no_foreground() -> LinkError:
+    return LinkError(
+        Code.NO_FOREGROUND,
+        "nothing in the image is selected as foreground",
+        "select the object, or activate the layer with the pasted object",
+    )
+
+
+def _view(buffer: memoryview, place: Place) -> Array:
+    """The pixels [height, width, channels] in a segment, not copied."""
+    shape = (place.rect.height, place.rect.width, CHANNELS[place.layout])
+    pixels: Array = np.ndarray(shape, _DTYPES[place.dtype], buffer, place.offset)
+    return pixels
+
+
+def _document(pixels: Array, layout: str) -> Array:
+    """Pixels as the Harmonizer takes them; swaps channels in place."""
+    if layout == "BGRA":
+        blue = pixels[..., 0].copy()
+        pixels[..., 0] = pixels[..., 2]
+        pixels[..., 2] = blue
+    return pixels.astype(np.float32) if pixels.dtype == np.float16 else pixels
+
+
+def _write(out: Array, layout: str, colours: Array, mask: Array) -> None:
+    """Put [h, w, C] of the Harmonizer's, whose alpha is not needed, and the mask as alpha into `out`."""
+    channels = out.shape[2] - 1
+    for channel in range(channels):
+        out[..., channels - 1 - channel if layout == "BGRA" else channel] = colours[..., channel]
+    if mask.dtype != out.dtype:
+        scale = np.float32(_full(out) / _full(mask))
+        mask = mask * scale if out.dtype.kind == "f" else np.rint(mask * scale)
+    out[..., -1] = mask
+
+
+def _values(pixels: Array) -> Array:
+    """Values of a mask as the Harmonizer takes them: floats are float32 within 0..1 (or NaN, which it refuses)."""
+    return np.clip(pixels.astype(np.float32), 0, 1) if pixels.dtype.kind == "f" else pixels
+
+
+def _product(masks: list[Array]) -> Array:
+    """The product of one or two masks; the other one as it is where one is full."""
+    partial = [mask for mask in masks if mask.min() < _full(mask)]
+    if len(partial) < 2:
+        return (partial or masks)[0]
+    first, second = (mask * np.float32(1 / _full(mask)) for mask in partial)
+    product: Array = np.minimum(first * second, np.float32(1))
+    return product
+
+
+def _feather(mask: Array, box: Rect, reach: int) -> tuple[Array, Rect]:
+    """Soften the edges of a mask, over `reach` pixels to either side.
+
+    Three box blurs, which come close to a Gaussian one and end exactly there. At the image's edge the mask counts as
+    going on, so that an object which is cut off there is not faded.
+
+    Returns:
+        uint16, like the mask, and the box that it may fill: in whole steps, what is far away is exactly 0.
+    """
+    height, width = mask.shape
+    left, top = max(box.x - reach, 0), max(box.y - reach, 0)
+    right, bottom = min(box.x + box.width + reach, width), min(box.y + box.height + reach, height)
+    grown = Rect(left, top, right - left, bottom - top)
+    values = np.pad(mask[_slices(grown)], reach, mode="edge").astype(np.float32)
+    radii = [(reach + third) // 3 for third in range(3)]
+    values = _blur_rows(_blur_rows(values, radii).T, radii).T
+    result = np.zeros(mask.shape, np.uint16)
+    result[_slices(grown)] = np.rint(values * np.float32(65535 / _full(mask)))
+    return result, grown
+
+
+def _blur_rows(values: Array, radii: list[int]) -> Array:
+    """Means of 2 x radius + 1 values along the last axis, for one radius after another; ends are cut off."""
+    height, width = values.shape
+    result = np.empty((height, width - 2 * sum(radii)), np.float32)
+    for top in range(0, height, _STRIP):
+        strip = values[top : top + _STRIP].astype(np.float64)
+        for radius in radii:
+            sums = np.pad(np.cumsum(strip, axis=1), ((0, 0), (1, 0)))
+            window = 2 * radius + 1
+            strip = (sums[:, window:] - sums[:, :-window]) / window
+        result[top : top + _STRIP] = strip
+    return result
+
+
+def _full(array: Array) -> float:
+    """The value that stands for 1."""
+    return float(np.iinfo(array.dtype).max) if array.dtype.kind == "u" else 1.0
+
+
+def _box(mask: Array) -> Rect:
+    """The box of the pixels above 0, of which there is one at least."""
+    rows, columns = np.flatnonzero(mask.max(axis=1)), np.flatnonzero(mask.max(axis=0))
+    left, top = int(columns[0]), int(rows[0])
+    return Rect(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
+
+
+def _intersection(a: Rect, b: Rect) -> Rect:
+    """What two rectangles share; its width or height is below 1 where that is nothing."""
+    left, top = max(a.x, b.x), max(a.y, b.y)
+    right, bottom = min(a.x + a.width, b.x + b.width), min(a.y + a.height, b.y + b.height)
+    return Rect(left, top, right - left, bottom - top)
+
+
+def _within(a: Rect, b: Rect) -> Rect:
+    """`a`, counted from the upper left corner of `b`."""
+    return Rect(a.x - b.x, a.y - b.y, a.width, a.height)
+
+
+def _slices(rect: Rect) -> tuple[slice, slice]:
+    return slice(rect.y, rect.y + rect.height), slice(rect.x, rect.x + rect.width)
