@@ -1,11 +1,14 @@
-"""The command line: `harmonize run IMAGE [MASK] -o OUT`.
+"""The command line: `harmonize run IMAGE [MASK] -o OUT`, and the daemon's `serve`, `status`, `stop` and `logs`.
 
-Exit status: 0 done; 1 a fault of ours; 2 bad input or bad arguments; 130 Ctrl-C. Every failure is one line on stderr.
-numpy, libvips and torch are imported where they are needed, so that `--help` and the refusal of bad input are quick.
+Exit status: 0 done; 1 a fault of ours; 2 bad input or bad arguments; 3 no daemon, or one that does not do as it is
+told; 130 Ctrl-C. Every failure is one line on stderr. numpy, libvips and torch are imported where they are needed, so
+that `--help`, `status` and the refusal of bad input are quick.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import sys
 import time
@@ -17,14 +20,20 @@ import click
 
 if TYPE_CHECKING:
     from backend.images import Picture, Pixels
+    from backend.link.messages import Reply, Request, Status
 
 _FILE = click.Path(path_type=Path)
 _DEBUG = "HARMONIZE_DEBUG"
 _SHORTEST_SIDE = 16
+_PATIENCE = 10.0
 
 
 class BadInput(click.ClickException):
     """Input that cannot be harmonized; the text says what is wrong and what to do."""
+
+
+class NoDaemon(click.ClickException):
+    """A daemon that is not there or does not do as it is told; the text says what is wrong and what to do."""
 
 
 class _Group(click.Group):
@@ -39,6 +48,8 @@ class _Group(click.Group):
             _fail(f"{error.format_message()} (see {where} --help)", status=2)
         except BadInput as error:
             _fail(error.message, status=2)
+        except NoDaemon as error:
+            _fail(error.message, status=3)
         except click.Abort:
             sys.exit(130)
         except Exception as error:
@@ -102,6 +113,120 @@ def run(image: Path, mask: Path | None, output: Path, model: str, device: str, s
     if loss:
         click.echo(f"harmonize: {loss}", err=True)
     click.echo(f"{output}: {written}; {engine}, {1000 * (time.perf_counter() - start):.0f} ms")
+
+
+@main.command()
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    default=["auto"],
+    show_default=True,
+    help="Where it computes: auto, cpu, cuda, cuda:1 or mps. Given more than once, all of them do.",
+)
+@click.option(
+    "--idle", type=click.FloatRange(0), default=900, show_default=True, help="Seconds without a job until it leaves."
+)
+@click.option("--tcp", is_flag=True, help="Listen on 127.0.0.1 too, for an editor in a sandbox.")
+def serve(devices: tuple[str, ...], idle: float, tcp: bool) -> None:
+    """Be the daemon that editors' plugins ask, until stopped. They start it themselves when they need it.
+
+    With --idle 0 it stays.
+    """
+    from backend import daemon
+    from backend.link.messages import LinkError
+
+    try:
+        daemon.serve(daemon.Settings(devices, idle, tcp))
+    except LinkError as error:
+        raise NoDaemon(str(error)) from error
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(as_json: bool) -> None:
+    """Show how the daemon is."""
+    from backend.link import messages
+
+    reply = _ask(messages.GetStatus())
+    assert isinstance(reply, messages.Status)
+    click.echo(json.dumps(dataclasses.asdict(reply)) if as_json else _described(reply))
+
+
+@main.command()
+def stop() -> None:
+    """Stop the daemon. Jobs that it has end with an error."""
+    from backend import rendezvous
+    from backend.link import messages
+
+    if not rendezvous.connection_file().exists():
+        click.echo("no daemon is running")
+        return
+    _ask(messages.Shutdown())
+    deadline = time.monotonic() + _PATIENCE
+    while rendezvous.connection_file().exists():
+        if time.monotonic() > deadline:
+            raise NoDaemon(f"the daemon has not stopped within {_PATIENCE:.0f} s: see harmonize logs")
+        time.sleep(0.02)
+    click.echo("the daemon has stopped")
+
+
+@main.command()
+@click.option("-n", "--lines", type=click.IntRange(1), default=50, show_default=True, help="How many.")
+def logs(lines: int) -> None:
+    """Show the last lines of the daemon's log, and on stderr where it is."""
+    from backend.daemon import log_file
+
+    path = log_file()
+    if not path.is_file():
+        raise NoDaemon(f"there is no log yet: {path} comes with the first daemon")
+    click.echo(str(path), err=True)
+    click.echo("\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]))
+
+
+def _ask(request: Request) -> Reply:
+    """The daemon's answer to a request. Raises NoDaemon."""
+    from backend import rendezvous
+    from backend.link import messages
+    from backend.link.zmtp import Dealer
+
+    try:
+        connection = json.loads(rendezvous.connection_file().read_text())
+        dealer = Dealer(connection["endpoints"][0], connection["key"])
+        dealer.send(messages.pack(request))
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            for frames in dealer.wait(_PATIENCE):
+                reply = messages.unpack_reply(frames)
+                if isinstance(reply, messages.Error):
+                    raise reply.exception()
+                return reply
+        raise NoDaemon(f"the daemon does not answer within {_PATIENCE:.0f} s: see harmonize logs")
+    except FileNotFoundError:
+        raise NoDaemon("no daemon is running: start one with harmonize serve") from None
+    except messages.LinkError as error:
+        raise NoDaemon(str(error)) from error
+
+
+def _described(status: Status) -> str:
+    lines = [
+        f"daemon {status.package}, pid {status.pid}, up {_span(status.uptime)}, {status.memory / 1e6:.0f} MB",
+        f"jobs: {status.running} running, {status.queued} queued, {status.done} done, {status.failed} failed, "
+        f"{status.cancelled} cancelled",
+        *(
+            f"worker on {one.device}: {one.state}, {one.model or 'no model yet'}, pid {one.pid}, "
+            f"{one.memory / 1e6:.0f} MB"
+            for one in status.workers
+        ),
+        f"leaves after {_span(status.idle)} without a job" if status.idle else "stays until it is stopped",
+    ]
+    return "\n".join(lines)
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _foreground(mask: Path, image: Path, picture: Picture) -> Pixels:

@@ -48,7 +48,6 @@ _TICK = 200  # milliseconds between looks at what is due, with jobs
 _QUIET = 1000  # and without
 _REPORT = 0.7  # with a tick, progress comes at least once a second
 _LINGER = 1.0
-_STOP = 3.0
 _HANDSHAKE = 10.0
 _BATCH = 64
 _CHUNK = 1 << 20
@@ -248,9 +247,7 @@ class _Worker:
             return 0
 
     def stop(self) -> None:
-        self.process.terminate()
-        self.process.join(_STOP)
-        self.process.kill()
+        self.process.kill()  # it holds nothing that needs a farewell, and may be deep in a stage
         self.process.join()
         if self._placing:
             self._placing.join()
@@ -273,6 +270,7 @@ class _Daemon:
         self._refused = 0
         self._refused_logged = -float("inf")
         self._complained: set[bytes] = set()
+        self._socket_file: Path | None = None
 
         self._context = zmq.Context(2)
         self._authenticator = zmq.auth.thread.ThreadAuthenticator(self._context, log=_log)
@@ -322,6 +320,8 @@ class _Daemon:
         self._router.disable_monitor()
         self._monitor.close()
         self._router.close(linger=int(1000 * _LINGER))
+        if self._socket_file:  # libzmq would leave it
+            self._socket_file.unlink(missing_ok=True)
         self._authenticator.stop()
         self._context.term()
         for _, segment, view in self._leaving:
@@ -346,6 +346,7 @@ class _Daemon:
         endpoints = []
         ipc = rendezvous.ipc_endpoint()
         if ipc:
+            self._socket_file = Path(ipc.partition("://")[2])
             router.bind(ipc)
             endpoints.append(ipc)
         if self._settings.tcp or not ipc:
@@ -730,7 +731,11 @@ def _log_to(path: Path) -> None:
     except OSError as error:
         reason = f"the log cannot be written to {path} ({error.strerror})"
         raise LinkError(Code.DIRECTORY, reason, "make room there, or allow writing") from error
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    _log.addHandler(handler)
+    handlers: list[logging.Handler] = [handler]
+    if sys.stderr and sys.stderr.isatty():
+        handlers.append(logging.StreamHandler())
+    for each in handlers:
+        each.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        _log.addHandler(each)
     _log.setLevel(logging.INFO)
     _log.propagate = False

@@ -1,0 +1,678 @@
+"""The daemon: a real one in a process of its own, with the shipped network, spoken to through pyzmq."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+import psutil
+import pytest
+import zmq
+
+from backend import worker
+from backend.link import messages
+from backend.link.messages import (
+    Accepted,
+    Cancel,
+    Code,
+    Error,
+    GetStatus,
+    Harmonize,
+    Hello,
+    Image,
+    LinkError,
+    Pixels,
+    Progress,
+    Rect,
+    Result,
+    Shutdown,
+    Status,
+    Welcome,
+    new_job,
+)
+from backend.link.zmtp import USER, Dealer
+from gknet import Harmonizer
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="stops and kills processes as POSIX does")
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SHM = Path("/dev/shm")
+TYPES = {"u8": np.uint8, "u16": np.uint16, "f16": np.float16, "f32": np.float32}
+Array = npt.NDArray[Any]
+
+
+class Client:
+    """A connection to a daemon."""
+
+    def __init__(self, connection: dict[str, Any], key: str = "") -> None:
+        self.socket = zmq.Context.instance().socket(zmq.DEALER)
+        self.socket.linger = 0
+        self.socket.plain_username = USER.encode()
+        self.socket.plain_password = (key or connection["key"]).encode()
+        self.socket.connect(connection["endpoints"][0])
+
+    def send(self, message: messages.Request) -> None:
+        self.socket.send_multipart(messages.pack(message))
+
+    def receive(self, timeout: float = 30) -> messages.Reply:
+        assert self.socket.poll(int(1000 * timeout)), "no answer"
+        return messages.unpack_reply([frame.buffer for frame in self.socket.recv_multipart(copy=False)])
+
+    def ask(self, message: messages.Request) -> messages.Reply:
+        self.send(message)
+        return self.receive()
+
+    def status(self) -> Status:
+        reply = self.ask(GetStatus())
+        assert isinstance(reply, Status)
+        return reply
+
+    def final(self, job: str = "") -> Result | Error:
+        """The next last answer, of a job or of any."""
+        while True:
+            reply = self.receive()
+            if isinstance(reply, Result | Error) and job in ("", reply.job):
+                return reply
+
+    def until(self, kind: type, **fields: object) -> Any:
+        while True:
+            reply = self.receive()
+            if isinstance(reply, kind) and all(getattr(reply, name) == value for name, value in fields.items()):
+                return reply
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class Daemon:
+    """A daemon of its own in `folder`, which is all that it knows of the user's folders."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder), "XDG_STATE_HOME": str(folder / "state")}
+        self.clients: list[Client] = []
+        self.process = self.command("serve", *options)
+        self.connection: dict[str, Any] = {}
+        wait(self.answers)
+
+    def answers(self) -> bool:
+        """Whether it, and not one before it in the same folder, has written where it listens."""
+        assert self.process.poll() is None, self.process.communicate()[1]
+        if self.file("connection.json").exists():
+            self.connection = json.loads(self.file("connection.json").read_text())
+        return self.connection.get("pid") == self.process.pid
+
+    def command(self, *arguments: str) -> subprocess.Popen[str]:
+        line = [sys.executable, "-m", "backend.cli", *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(line, env=self.environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+
+    def file(self, name: str) -> Path:
+        return self.folder / "harmonize" / name
+
+    def log(self) -> str:
+        return "".join(path.read_text() for path in sorted((self.folder / "state").rglob("*.log")))
+
+    def client(self, key: str = "") -> Client:
+        self.clients.append(Client(self.connection, key))
+        return self.clients[-1]
+
+    def worker(self) -> int:
+        """The process of a worker that is ready."""
+        client = self.client()
+        wait(lambda: client.status().workers[0].state == "idle")
+        return client.status().workers[0].pid
+
+    @contextmanager
+    def stopped_worker(self) -> Iterator[int]:
+        """As if a stage took very long."""
+        pid = self.worker()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield pid
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.communicate(timeout=20)
+
+
+def wait(condition: Callable[[], bool], timeout: float = 40) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.02)
+
+
+def segments() -> set[str]:
+    return {path.name for path in SHM.glob("harmonize-*")}
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Callable[..., Daemon]]:
+    """(*options, folder=None) -> Daemon, of which nothing may be left in the end."""
+    before, daemons = segments(), []
+    with tempfile.TemporaryDirectory(prefix="hz") as base:
+
+        def start(*options: str, folder: Path | None = None) -> Daemon:
+            if folder is None:
+                folder = Path(base) / str(len(daemons))
+                folder.mkdir()
+            daemons.append(Daemon(folder, *options))
+            return daemons[-1]
+
+        yield start
+        for daemon in daemons:
+            daemon.close()
+    assert segments() <= before
+
+
+@pytest.fixture(scope="module")
+def daemon(started: Callable[..., Daemon]) -> Daemon:
+    """One that tests share."""
+    return started()
+
+
+@pytest.fixture(scope="module")
+def harmonizer() -> Harmonizer:
+    return Harmonizer.load(device="cpu")
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Client:
+    return daemon.client()
+
+
+def picture(height: int, width: int, channels: int = 4, dtype: str = "u8") -> Array:
+    """Smooth shapes with noise; the middle is bluer, alpha opaque."""
+    y, x = np.mgrid[:height, :width] / 40
+    values = np.stack([np.sin(x + c) * np.cos(y * (c + 1) / 2) for c in range(channels)], 2) * 0.25 + 0.5
+    values += np.random.default_rng(0).normal(0, 0.02, values.shape)
+    values[height // 4 : height * 3 // 4, width // 4 : width * 3 // 4, 0] *= 0.6
+    if channels in (2, 4):
+        values[..., -1] = 1
+    values = np.clip(values, 0, 1)
+    return (
+        np.rint(values * np.iinfo(TYPES[dtype]).max).astype(TYPES[dtype])
+        if dtype[0] == "u"
+        else values.astype(TYPES[dtype])
+    )
+
+
+def disc(height: int, width: int) -> npt.NDArray[np.uint8]:
+    """255 in the middle, a soft edge, 0 around."""
+    y, x = np.mgrid[:height, :width]
+    radius = np.hypot((y - height / 2) / height, (x - width / 2) / width)
+    return np.rint(np.clip(4 - 12 * radius, 0, 1) * 255).astype(np.uint8)
+
+
+def pixels(array: Array, layout: str, x: int = 0, y: int = 0) -> Pixels:
+    names = {np.dtype(kind): name for name, kind in TYPES.items()}
+    rect = Rect(x, y, array.shape[1], array.shape[0])
+    return Pixels(rect, layout, names[array.dtype], np.ascontiguousarray(array))
+
+
+def job(side: int = 64, **more: Any) -> Harmonize:
+    """A job of side x side pixels."""
+    image = pixels(picture(side, side), "RGBA")
+    values = {"selection": pixels(disc(side, side), "GRAY"), **more}
+    return Harmonize(new_job(), Image(image.rect, image.layout, image.dtype, image.data), **values)
+
+
+def array(result: Pixels) -> Array:
+    shape = (result.rect.height, result.rect.width, messages.CHANNELS[result.layout])
+    return np.frombuffer(result.data, TYPES[result.dtype]).reshape(shape)
+
+
+def succeeds(client: Client) -> None:
+    assert isinstance(client.ask(job()), Accepted)
+    assert isinstance(client.final(), Result)
+
+
+# What a job gives
+
+
+@pytest.mark.parametrize(
+    ("layout", "dtype", "size"),
+    [
+        ("RGBA", "u8", (200, 300)),
+        ("BGRA", "u8", (256, 256)),  # the network's own size
+        ("BGRA", "u16", (90, 130)),
+        ("RGB", "f32", (120, 100)),
+        ("RGBA", "f16", (100, 120)),
+        ("GRAY", "u16", (96, 96)),
+        ("GRAYA", "u8", (96, 64)),
+    ],
+)
+def test_the_result_is_the_harmonizers_own(
+    client: Client, harmonizer: Harmonizer, layout: str, dtype: str, size: tuple[int, int]
+) -> None:
+    image, mask = picture(*size, messages.CHANNELS[layout], dtype), disc(*size)
+    frame = pixels(image, layout, 1000, -20)
+    request = Harmonize(
+        new_job(),
+        Image(frame.rect, layout, dtype, frame.data),
+        selection=pixels(mask, "GRAY", 1000, -20),
+    )
+    accepted = client.ask(request)
+    assert accepted == Accepted(request.job, 0)
+    result = client.final()
+    assert isinstance(result, Result), result
+
+    rgb = image[..., [2, 1, 0, 3]] if layout == "BGRA" else image
+    expected = np.asarray(harmonizer(rgb.astype(np.float32) if dtype == "f16" else rgb, mask)).astype(image.dtype)
+    expected = expected[..., [2, 1, 0, 3]] if layout == "BGRA" else expected
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    area = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    assert result.pixels.rect == (1000 + columns[0], rows[0] - 20, len(columns), len(rows))
+    assert (result.pixels.layout, result.pixels.dtype) == (messages.WITH_ALPHA[layout], dtype)
+    got, mask, image, expected = array(result.pixels), mask[area], image[area], expected[area]
+    colours = got.shape[2] - 1
+    np.testing.assert_array_equal(got[mask == 255][:, :colours], expected[mask == 255][:, :colours])
+    assert not np.array_equal(got[mask == 255][:, :colours], image[mask == 255][:, :colours])
+    white = np.iinfo(image.dtype).max if dtype[0] == "u" else 1
+    np.testing.assert_allclose(got[..., -1] / white, mask / 255, atol=1e-3)
+    opacity = mask[..., None] / 255
+    over = image[..., :colours] * (1 - opacity) + got[..., :colours].astype(np.float64) * opacity
+    np.testing.assert_allclose(over, expected[..., :colours], atol=1.5 if dtype[0] == "u" else 2e-3)
+    assert (result.model, result.device, result.notes) == (harmonizer.model, "cpu", ())
+    assert list(result.timings) == ["queued", *worker.STAGES]
+
+
+def test_progress_names_each_stage_and_grows(client: Client) -> None:
+    client.send(job())
+    reports = []
+    while not isinstance(reply := client.receive(), Result):
+        if isinstance(reply, Progress):
+            reports.append(reply)
+    assert [report.stage for report in reports if report.stage != "starting"] == list(worker.STAGES)
+    fractions = [report.fraction for report in reports]
+    assert fractions == sorted(fractions) and fractions[-1] < 1
+
+
+@pytest.mark.parametrize(
+    ("code", "more"),
+    [
+        (Code.NO_FOREGROUND, {"selection": None}),
+        (Code.NO_FOREGROUND, {"selection": pixels(disc(64, 64), "GRAY", 500, 0)}),
+        (Code.NO_FOREGROUND, {"layer": pixels(picture(64, 64) * 0, "RGBA")}),
+        (Code.BAD_IMAGE, {"selection": pixels(np.full((64, 64), 255, np.uint8), "GRAY")}),
+        (Code.BAD_IMAGE, {"icc": b"nonsense"}),
+        (Code.BAD_IMAGE, {"selection": pixels(np.full((64, 64), np.nan, np.float32), "GRAY")}),
+        (Code.UNKNOWN_MODEL, {"model": "gnet"}),
+        (Code.UNKNOWN_MODEL, {"model": str(ROOT / "gknet" / "weights" / "gknet-lite.safetensors")[-100:]}),
+    ],
+)
+def test_what_cannot_be_harmonized_is_told_and_costs_that_job_only(
+    client: Client, code: str, more: dict[str, Any]
+) -> None:
+    request = job(**more)
+    client.send(request)
+    error = client.final()
+    assert isinstance(error, Error) and (error.code, error.job) == (code, request.job) and error.message, error
+    succeeds(client)
+
+
+# What counts as foreground
+
+
+def derived(image: Rect, selection: Pixels | None, layer: Pixels | None, feather: float = 0) -> tuple[Array, Rect]:
+    buffer, places = bytearray(), []
+    for part in (selection, layer):
+        places.append(part and worker.Place(part.rect, part.layout, part.dtype, len(buffer)))
+        buffer += memoryview(part.data).cast("B") if part else b""
+        buffer += bytes(-len(buffer) % 8)
+    whole = worker.Place(image, "RGB", "u8", 0)
+    task = worker.Task(1, "", whole, "srgb", None, places[0], places[1], "auto", feather)
+    return worker.foreground(task, memoryview(buffer))
+
+
+def test_the_foreground_is_where_selection_and_layer_meet() -> None:
+    selection = pixels(np.full((40, 40), 128, np.uint8), "GRAY", 10, 20)
+    alpha = np.zeros((50, 50, 4), np.uint16)
+    alpha[5:, :, 3] = 65535 // 2
+    mask, box = derived(Rect(0, 0, 100, 100), selection, pixels(alpha, "BGRA", -20, 30))
+    assert mask.shape == (100, 100) and mask.dtype == np.float32
+    assert box == Rect(10, 35, 20, 25)
+    assert np.count_nonzero(mask) == 20 * 25
+    np.testing.assert_allclose(mask[35:60, 10:30], 128 / 255 / 2, atol=1e-4)
+
+
+def test_a_layer_without_alpha_leaves_the_selection_as_it_is() -> None:
+    selection = disc(60, 60)
+    mask, _ = derived(Rect(0, 0, 60, 60), pixels(selection, "GRAY"), pixels(picture(60, 60, 3), "RGB"))
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, selection)
+    mask, box = derived(Rect(0, 0, 60, 60), None, pixels(picture(20, 20, 3), "RGB", 50, 10))
+    assert box == Rect(50, 10, 10, 20) and mask.sum() == 200
+
+
+def test_feather_softens_over_its_reach_and_not_at_the_images_edge() -> None:
+    selection = np.zeros((100, 120), np.uint8)
+    selection[:, 60:] = 255
+    mask, box = derived(Rect(0, 0, 120, 100), pixels(selection, "GRAY"), None, feather=10)
+    assert mask.dtype == np.uint16
+    assert box == Rect(50, 0, 70, 100)
+    assert (mask[:, :50] == 0).all() and (mask[:, 70:] == 65535).all()
+    assert (np.diff(mask[50, 50:70].astype(int)) > 0).all() and (mask == mask[:1]).all()
+    with pytest.raises(LinkError) as raised:
+        selection[:] = 0
+        selection[50, 50] = 255
+        derived(Rect(0, 0, 120, 100), pixels(selection, "GRAY"), None, feather=100)
+    assert raised.value.code == Code.NO_FOREGROUND
+
+
+# Cancel, queue, several clients
+
+
+def test_cancel_is_acknowledged_at_once_while_a_stage_runs(daemon: Daemon, client: Client) -> None:
+    other = daemon.client()
+    before = other.status()
+    with daemon.stopped_worker():
+        request = job()
+        client.send(request)
+        client.until(Progress, stage="copy")
+        reported = time.monotonic()
+        for _ in range(2):
+            client.until(Progress)
+            assert time.monotonic() - reported < 1.2  # a second, and what this machine's other work costs
+            reported = time.monotonic()
+        start = time.monotonic()
+        assert other.ask(Cancel(request.job)) == Accepted(request.job)
+        error = client.final()
+        assert time.monotonic() - start < 0.2
+        assert isinstance(error, Error) and (error.code, error.job) == (Code.CANCELLED, request.job)
+        assert other.status().running == 1
+    wait(lambda: other.status().running == 0)
+    succeeds(client)
+    after = other.status()
+    assert (after.cancelled, after.done, after.failed) == (before.cancelled + 1, before.done + 1, before.failed)
+    assert not client.socket.poll(100)  # one last answer each
+    unknown = other.ask(Cancel(request.job))
+    assert isinstance(unknown, Error) and unknown.code == Code.UNKNOWN_JOB
+
+
+def test_clients_take_turns_and_a_queued_job_can_be_cancelled(daemon: Daemon, client: Client) -> None:
+    other = daemon.client()
+    with daemon.stopped_worker():
+        many = [job() for _ in range(4)]
+        for request in many:
+            client.send(request)
+        assert [client.until(Accepted).ahead for _ in many] == [0, 1, 2, 3]
+        single = job()
+        assert other.ask(single) == Accepted(single.job, 2)
+        assert daemon.client().ask(Cancel(many[2].job)) == Accepted(many[2].job)
+        error = client.final()
+        assert isinstance(error, Error) and (error.code, error.job) == (Code.CANCELLED, many[2].job)
+        twice = client.ask(many[1])
+        while not isinstance(twice, Error):
+            twice = client.receive()
+        assert (twice.code, twice.job) == (Code.BAD_MESSAGE, many[1].job)
+    ends = {}
+    poller = zmq.Poller()
+    for each in (client, other):
+        poller.register(each.socket, zmq.POLLIN)
+    while len(ends) < 4:
+        for ready, _ in poller.poll(20000):
+            reply = (client if ready is client.socket else other).receive()
+            if isinstance(reply, Result):
+                ends[reply.job] = len(ends)
+    assert ends[single.job] < ends[many[3].job]
+
+
+def test_a_full_queue_refuses_with_the_number_of_jobs_ahead(daemon: Daemon, client: Client) -> None:
+    with daemon.stopped_worker():
+        requests = [job() for _ in range(33)]
+        for request in requests:
+            client.send(request)
+        error = client.final()
+        assert isinstance(error, Error) and (error.code, error.job) == (Code.BUSY, requests[-1].job)
+        assert error.message.startswith("32 jobs are ahead")
+        for request in requests[:-1]:
+            client.send(Cancel(request.job))
+        codes = [client.final() for _ in requests[:-1]]
+        assert all(isinstance(error, Error) and error.code == Code.CANCELLED for error in codes)
+    succeeds(client)
+
+
+def test_a_killed_client_is_noticed_and_its_job_cancelled(daemon: Daemon, client: Client) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from test_daemon import *\n"
+        "client = Client(json.loads(Path(sys.argv[2]).read_text()))\n"
+        "client.send(job(512))\n"
+        "client.until(Progress)\n"
+        "print('sent', flush=True)\n"
+        "client.final()\n"
+    )
+    before = client.status().cancelled
+    with daemon.stopped_worker():
+        line = [sys.executable, "-c", script, str(Path(__file__).parent), str(daemon.file("connection.json"))]
+        with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout and process.stdout.readline() == "sent\n"
+            process.kill()
+        wait(lambda: client.status().cancelled == before + 1, timeout=3)
+    succeeds(client)
+
+
+# Who and what is kept out
+
+
+def test_who_has_no_key_gets_no_answer(daemon: Daemon, client: Client) -> None:
+    for key in ("0" * 64, "short"):
+        stranger = daemon.client(key)
+        stranger.send(Hello("stranger"))
+        assert not stranger.socket.poll(300)
+    keyless = zmq.Context.instance().socket(zmq.DEALER)
+    keyless.linger = 0
+    keyless.connect(daemon.connection["endpoints"][0])
+    keyless.send_multipart(messages.pack(Hello("stranger")))
+    assert not keyless.poll(300)
+    keyless.close()
+    assert isinstance(client.ask(Hello("a friend")), Welcome)
+    wait(lambda: "connections refused" in daemon.log())
+    assert "stranger" not in daemon.log() and "a friend" in daemon.log()
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + bytes(200),
+        b"",
+        b"\xff",
+    ],
+)
+def test_other_protocols_do_no_harm(daemon: Daemon, client: Client, noise: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(daemon.connection["endpoints"][0].partition("://")[2])
+        stranger.sendall(noise + np.random.default_rng(0).bytes(1000) if noise else b"")
+    assert isinstance(client.ask(Hello("a friend")), Welcome)
+
+
+def header(**values: Any) -> bytes:
+    packed: bytes = msgpack.packb({"protocol": [1, 0], **values})
+    return packed
+
+
+def harmonize(rect: list[int], size: int, **image: Any) -> list[bytes]:
+    image = {"rect": rect, "layout": "RGBA", "dtype": "u8", "transfer": "srgb", **image}
+    return [header(type="harmonize", job="1", image=image, frames=["image"]), bytes(size)]
+
+
+@pytest.mark.parametrize(
+    ("code", "frames"),
+    [
+        (Code.BAD_MESSAGE, [b""]),
+        (Code.BAD_MESSAGE, [b"\xc1"]),
+        (Code.BAD_MESSAGE, [b"random bytes"]),
+        (Code.BAD_MESSAGE, [b"\x91" * 60000]),
+        (Code.BAD_MESSAGE, [b"\xdf\xff\xff\xff\xff"]),
+        (Code.BAD_MESSAGE, [msgpack.packb(msgpack.ExtType(1, b"x"))]),
+        (Code.BAD_MESSAGE, [header(type="steal")]),
+        (Code.PROTOCOL, [msgpack.packb({"type": "status", "protocol": [2, 0]})]),
+        (Code.TOO_LARGE, [header(type="status", more="x" * 65536)]),
+        (Code.TOO_LARGE, [header(type="status"), *([b""] * 8)]),
+        (Code.BAD_MESSAGE, harmonize([0, 0, 64, 64], 64 * 64 * 4 - 1)),
+        (Code.BAD_MESSAGE, harmonize([0, 0, 65536, 65536], 0)),
+        (Code.BAD_MESSAGE, harmonize([0, 0, 10**9, 1], 100)),
+        (Code.BAD_MESSAGE, harmonize([0, 0, -64, -64], 64 * 64 * 4)),
+        (Code.BAD_MESSAGE, harmonize([0, 0, 2**63, 1], 100)),
+        (Code.BAD_MESSAGE, harmonize([0, 0, 64, 64], 64 * 64 * 4, dtype="f64")),
+    ],
+)
+def test_a_broken_message_is_refused_without_harm(client: Client, code: str, frames: list[bytes]) -> None:
+    before = client.status().memory
+    for _ in range(20):
+        client.socket.send_multipart(frames)
+        error = client.receive()
+        assert isinstance(error, Error) and error.code == code, error
+    assert client.status().memory - before < 4e6
+
+
+def test_a_frame_beyond_the_limit_costs_the_connection_before_it_is_read(daemon: Daemon, client: Client) -> None:
+    before = client.status().memory
+    dealer = Dealer(daemon.connection["endpoints"][0], daemon.connection["key"])
+    dealer.send(messages.pack(Hello("a liar")))
+    while not dealer.wait(10):
+        pass
+    with socket.socket(fileno=os.dup(dealer.fileno())) as raw:
+        raw.sendall(b"\x02" + (1 << 62).to_bytes(8, "big") + bytes(1000))
+    with pytest.raises(LinkError) as raised:
+        while not dealer.wait(10):
+            pass
+    dealer.close()
+    assert raised.value.code == Code.LOST
+    assert client.status().memory - before < 4e6
+
+
+def test_only_the_user_can_reach_the_files(daemon: Daemon) -> None:
+    assert stat.S_IMODE(daemon.file("").stat().st_mode) == 0o700
+    assert stat.S_IMODE(daemon.file("connection.json").stat().st_mode) == 0o600
+    assert len(bytes.fromhex(daemon.connection["key"])) == 32
+    assert daemon.connection["pid"] == daemon.process.pid
+
+
+def test_the_daemon_itself_has_no_torch(daemon: Daemon) -> None:
+    daemon.worker()
+    assert "libtorch" not in Path(f"/proc/{daemon.process.pid}/maps").read_text()
+
+
+# Starting, ending, being killed
+
+
+def test_a_killed_worker_costs_its_job_only(daemon: Daemon, client: Client) -> None:
+    with daemon.stopped_worker() as pid:
+        request = job()
+        client.send(request)
+        client.until(Progress, stage="copy")
+        os.kill(pid, signal.SIGKILL)
+        start = time.monotonic()
+        error = client.final()
+        assert time.monotonic() - start < 2
+    assert isinstance(error, Error) and (error.code, error.job) == (Code.WORKER_DIED, request.job)
+    assert error.log and Path(error.log).is_file()
+    succeeds(client)
+
+
+def test_sigterm_answers_jobs_and_leaves_nothing(started: Callable[..., Daemon]) -> None:
+    daemon = started("--tcp")
+    assert [endpoint[:6] for endpoint in daemon.connection["endpoints"]] == ["ipc://", "tcp://"]
+    client = daemon.client()
+    before = segments()
+    with daemon.stopped_worker() as pid:
+        client.send(job())
+        client.until(Progress, stage="copy")
+        assert segments() > before
+        daemon.process.terminate()
+        error = client.final()
+        assert isinstance(error, Error) and error.code == Code.STOPPING
+        assert daemon.process.wait(10) == 0
+        assert not psutil.pid_exists(pid)
+        assert daemon.process.communicate() == ("", "")
+    assert segments() <= before
+    assert [path.name for path in daemon.file("").iterdir() if path.name != "lock"] == []
+
+
+def test_a_killed_daemon_leaves_no_worker_and_no_segment_and_is_replaced(started: Callable[..., Daemon]) -> None:
+    daemon = started()
+    client = daemon.client()
+    before = segments()
+    pid = daemon.worker()
+    client.send(job(512, feather=1000.0))
+    client.until(Progress, stage="foreground")
+    daemon.process.kill()
+    daemon.process.wait()
+    wait(lambda: not psutil.pid_exists(pid), timeout=5)
+    wait(lambda: segments() <= before, timeout=5)
+    replacement = started(folder=daemon.folder)
+    assert replacement.connection["key"] != daemon.connection["key"]
+    assert isinstance(replacement.client().ask(Hello("again")), Welcome)
+
+
+def test_an_idle_daemon_leaves(started: Callable[..., Daemon]) -> None:
+    daemon = started("--idle", "0.5")
+    assert daemon.process.wait(10) == 0
+    assert not daemon.file("connection.json").exists()
+    assert "leaving after 0.5 seconds" in daemon.log()
+
+
+def test_there_is_one_daemon_a_user(daemon: Daemon) -> None:
+    second = daemon.command("serve")
+    _, complaint = second.communicate(timeout=20)
+    assert second.returncode == 3 and "running" in complaint and complaint.count("\n") == 1
+    assert daemon.file("connection.json").exists()
+    assert isinstance(daemon.client().ask(Hello("still there")), Welcome)
+
+
+def test_the_commands_speak_to_the_daemon(started: Callable[..., Daemon]) -> None:
+    daemon = started()
+    status = daemon.command("status", "--json")
+    report = json.loads(status.communicate()[0])
+    assert report["pid"] == daemon.process.pid and report["workers"][0]["device"]
+    assert daemon.command("status").communicate()[0].startswith("daemon ")
+    assert "listening on ipc://" in daemon.command("logs").communicate()[0]
+    stop = daemon.command("stop")
+    assert stop.communicate() == ("the daemon has stopped\n", "") and stop.returncode == 0
+    assert daemon.process.wait(10) == 0
+    status = daemon.command("status")
+    _, complaint = status.communicate()
+    assert status.returncode == 3 and "no daemon is running" in complaint
+    stop = daemon.command("stop")
+    assert stop.communicate()[0] == "no daemon is running\n" and stop.returncode == 0
+
+
+def test_status_loads_nothing_heavy(daemon: Daemon) -> None:
+    script = (
+        "import sys\nfrom backend.cli import main\n"
+        "try:\n    main(['status'])\n"
+        "finally:\n    print([name for name in ('numpy', 'torch', 'zmq', 'asyncio') if name in sys.modules])\n"
+    )
+    line = [sys.executable, "-c", script]
+    done = subprocess.run(line, env=daemon.environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.endswith("[]\n"), done
+
+
+def test_shutdown_is_accepted(started: Callable[..., Daemon]) -> None:
+    daemon = started()
+    assert daemon.client().ask(Shutdown()) == Accepted()
+    assert daemon.process.wait(10) == 0
