@@ -231,6 +231,9 @@ class Dealer:
 
     From an event loop: call `on_readable` when the socket of `fileno()` is readable, and, while `wants_write`,
     `on_writable` when it is writable; each reads or writes once and never waits. Blocking: call `wait`.
+
+    Attributes:
+        moved: bytes that have come or gone so far.
     """
 
     def __init__(
@@ -243,6 +246,7 @@ class Dealer:
         """
         self._session = Session(key, identity, limit)
         self._failure: LinkError | None = None
+        self.moved = 0
         try:
             self._socket = _connect(endpoint, timeout)
         except (OSError, ValueError) as error:
@@ -278,6 +282,7 @@ class Dealer:
             count = self._socket.recv_into(self._session.space())
             if not count:
                 raise LinkError(Code.LOST, "the daemon closed the connection")
+            self.moved += count
             self._session.filled(count)
         except (BlockingIOError, InterruptedError):
             pass
@@ -296,7 +301,9 @@ class Dealer:
         if data is None:
             return
         try:
-            self._session.sent(self._socket.send(data, _NO_SIGNAL))
+            count = self._socket.send(data, _NO_SIGNAL)
+            self.moved += count
+            self._session.sent(count)
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
