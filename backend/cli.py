@@ -20,7 +20,7 @@ import click
 
 if TYPE_CHECKING:
     from backend.images import Picture, Pixels
-    from backend.link.messages import Reply, Request, Status
+    from backend.link.messages import Status
 
 _FILE = click.Path(path_type=Path)
 _DEBUG = "HARMONIZE_DEBUG"
@@ -146,28 +146,35 @@ def serve(devices: tuple[str, ...], idle: float, tcp: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def status(as_json: bool) -> None:
     """Show how the daemon is."""
-    from backend.link import messages
+    from backend.link.client import Client
+    from backend.link.messages import LinkError
 
-    reply = _ask(messages.GetStatus())
-    assert isinstance(reply, messages.Status)
-    click.echo(json.dumps(dataclasses.asdict(reply)) if as_json else _described(reply))
+    try:
+        found = Client("harmonize status", python=None).status()
+    except LinkError as error:
+        raise NoDaemon(str(error)) from error
+    click.echo(json.dumps(dataclasses.asdict(found)) if as_json else _described(found))
 
 
 @main.command()
 def stop() -> None:
     """Stop the daemon. Jobs that it has end with an error."""
-    from backend import rendezvous
-    from backend.link import messages
+    from backend.link import rendezvous
+    from backend.link.client import Client
+    from backend.link.messages import LinkError
 
-    if not rendezvous.connection_file().exists():
-        click.echo("no daemon is running")
-        return
-    _ask(messages.Shutdown())
-    deadline = time.monotonic() + _PATIENCE
-    while rendezvous.connection_file().exists():
-        if time.monotonic() > deadline:
-            raise NoDaemon(f"the daemon has not stopped within {_PATIENCE:.0f} s: see harmonize logs")
-        time.sleep(0.02)
+    try:
+        if rendezvous.find() is None:
+            click.echo("no daemon is running")
+            return
+        Client("harmonize stop", python=None).shutdown()
+        deadline = time.monotonic() + _PATIENCE
+        while rendezvous.find():
+            if time.monotonic() > deadline:
+                raise NoDaemon(f"the daemon has not stopped within {_PATIENCE:.0f} s: see harmonize logs")
+            time.sleep(0.02)
+    except LinkError as error:
+        raise NoDaemon(str(error)) from error
     click.echo("the daemon has stopped")
 
 
@@ -182,30 +189,6 @@ def logs(lines: int) -> None:
         raise NoDaemon(f"there is no log yet: {path} comes with the first daemon")
     click.echo(str(path), err=True)
     click.echo("\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]))
-
-
-def _ask(request: Request) -> Reply:
-    """The daemon's answer to a request. Raises NoDaemon."""
-    from backend import rendezvous
-    from backend.link import messages
-    from backend.link.zmtp import Dealer
-
-    try:
-        connection = json.loads(rendezvous.connection_file().read_text())
-        dealer = Dealer(connection["endpoints"][0], connection["key"])
-        dealer.send(messages.pack(request))
-        deadline = time.monotonic() + _PATIENCE
-        while time.monotonic() < deadline:
-            for frames in dealer.wait(_PATIENCE):
-                reply = messages.unpack_reply(frames)
-                if isinstance(reply, messages.Error):
-                    raise reply.exception()
-                return reply
-        raise NoDaemon(f"the daemon does not answer within {_PATIENCE:.0f} s: see harmonize logs")
-    except FileNotFoundError:
-        raise NoDaemon("no daemon is running: start one with harmonize serve") from None
-    except messages.LinkError as error:
-        raise NoDaemon(str(error)) from error
 
 
 def _described(status: Status) -> str:

@@ -5,11 +5,12 @@ libzmq's own thread, the authenticator's, one that listens to each worker, and o
 copied into shared memory. They put events into a mailbox.
 
 A worker process is backend.worker's, the messages are backend.link.messages', and how a client finds the daemon is
-backend.link.rendezvous'. The log never holds pixels, nor names that a client chose for its jobs.
+backend.link.rendezvous'. The log never holds pixels, nor what a client says but for its name.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import logging
 import logging.handlers
@@ -34,8 +35,8 @@ import zmq
 import zmq.auth.thread
 import zmq.utils.monitor
 
-from backend import rendezvous, worker
-from backend.link import messages
+from backend import worker
+from backend.link import messages, rendezvous
 from backend.link.messages import Code, LinkError
 from backend.link.zmtp import USER
 
@@ -48,10 +49,14 @@ _TICK = 200  # milliseconds between looks at what is due, with jobs
 _QUIET = 1000  # and without
 _REPORT = 0.7  # with a tick, progress comes at least once a second
 _LINGER = 1.0
+_PATIENCE = 5.0
+_LOOK = 0.02
 _HANDSHAKE = 10.0
 _BATCH = 64
 _CHUNK = 1 << 20
 _ALIGNMENT = 64
+_KEPT = 2 << 20
+_SPARE = 2 << 20
 _DOMAIN = "harmonize"
 _LOG_BYTES = 1_000_000
 _LOG_FILES = 3
@@ -96,7 +101,9 @@ def serve(settings: Settings) -> None:
         LinkError: `directory`: the runtime directory cannot be used; `not_started`: one is running already.
     """
     os.umask(0o077)
-    with rendezvous.lock():
+    worker.tune_malloc(_KEPT, _SPARE)
+    with contextlib.ExitStack() as stack:
+        _lock(stack)
         _log_to(log_file())
         daemon = _Daemon(settings)
         for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK"):
@@ -106,6 +113,19 @@ def serve(settings: Settings) -> None:
             daemon.run()
         finally:
             daemon.close()
+
+
+def _lock(stack: contextlib.ExitStack) -> None:
+    """Be the only daemon until the stack unwinds. One that is leaving, and tells nobody any more, is waited for."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            stack.enter_context(rendezvous.lock())
+            return
+        except LinkError as error:
+            if error.code != Code.NOT_STARTED or rendezvous.find() or time.monotonic() > deadline:
+                raise
+        time.sleep(_LOOK)
 
 
 @dataclass(eq=False)
@@ -472,7 +492,7 @@ class _Daemon:
             if len(self._complained) >= 1000:
                 self._complained.clear()
             self._complained.add(client)
-            _log.warning("a client sent what is refused: %s: %s", error.code, error.message)
+            _log.warning("a client sent what is refused: %s", error.code)
 
     # Jobs
 
@@ -485,7 +505,7 @@ class _Daemon:
             self._cancelled += 1
         else:
             self._failed += 1
-        _log.info("job %d: %s: %s", job.number, error.code, error.message)
+        _log.info("job %d: %s", job.number, error.code)  # the message may hold names that a client chose
         self._send(job.client, messages.Error.of(error, job.name))
 
     def _forget(self, job: _Job) -> None:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from backend.link.messages import (
     Welcome,
     new_job,
 )
+from backend.link.rendezvous import DIRECTORY_VARIABLE
 from backend.link.zmtp import USER, Dealer
 from gknet import Harmonizer
 
@@ -103,7 +105,8 @@ class Daemon:
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
-        self.environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder), "XDG_STATE_HOME": str(folder / "state")}
+        own = {DIRECTORY_VARIABLE: str(folder / "run"), "XDG_STATE_HOME": str(folder / "state")}
+        self.environment = {**os.environ, **own}
         self.clients: list[Client] = []
         self.process = self.command("serve", *options)
         self.connection: dict[str, Any] = {}
@@ -122,7 +125,7 @@ class Daemon:
         return subprocess.Popen(line, env=self.environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 
     def file(self, name: str) -> Path:
-        return self.folder / "harmonize" / name
+        return self.folder / "run" / name
 
     def log(self) -> str:
         return "".join(path.read_text() for path in sorted((self.folder / "state").rglob("*.log")))
@@ -572,6 +575,30 @@ def test_only_the_user_can_reach_the_files(daemon: Daemon) -> None:
     assert daemon.connection["pid"] == daemon.process.pid
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="needs to become another user")
+def test_another_user_cannot_connect(daemon: Daemon) -> None:
+    daemon.folder.chmod(0o755)
+    daemon.folder.parent.chmod(0o755)
+    script = "import os, socket, sys; os.setuid(int(sys.argv[2])); socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+    path = daemon.connection["endpoints"][0].partition("://")[2]
+    mine, theirs = (
+        subprocess.run([sys.executable, "-c", script, path, str(user)], capture_output=True, text=True)
+        for user in (0, 65534)
+    )
+    assert mine.returncode == 0, mine.stderr
+    assert theirs.returncode == 1 and "PermissionError" in theirs.stderr
+
+
+def test_the_log_holds_nothing_that_a_client_says(daemon: Daemon, client: Client) -> None:
+    request = replace(job(model="secret model"), job="secret job")
+    client.send(request)
+    error = client.final()
+    assert isinstance(error, Error) and "secret model" in error.message
+    client.socket.send_multipart([header(type="secret type")])
+    assert isinstance(client.final(), Error)
+    assert "unknown_model" in daemon.log() and "secret" not in daemon.log()
+
+
 def test_the_daemon_itself_has_no_torch(daemon: Daemon) -> None:
     daemon.worker()
     assert "libtorch" not in Path(f"/proc/{daemon.process.pid}/maps").read_text()
@@ -644,6 +671,21 @@ def test_there_is_one_daemon_a_user(daemon: Daemon) -> None:
     assert isinstance(daemon.client().ask(Hello("still there")), Welcome)
 
 
+def test_a_directory_that_cannot_be_used_is_named(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    environment = {**daemon.environment, DIRECTORY_VARIABLE: str(tmp_path / "file")}
+    line = [sys.executable, "-m", "backend.cli", "serve"]
+    done = subprocess.run(line, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 3 and str(tmp_path / "file") in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_device_that_is_not_there_is_told(started: Callable[..., Daemon]) -> None:
+    client = started("--device", "cuda:99").client()
+    client.send(job())
+    error = client.final()
+    assert isinstance(error, Error) and error.code == Code.INTERNAL and "no device 'cuda:99'" in error.message
+
+
 def test_the_commands_speak_to_the_daemon(started: Callable[..., Daemon]) -> None:
     daemon = started()
     status = daemon.command("status", "--json")
@@ -653,7 +695,9 @@ def test_the_commands_speak_to_the_daemon(started: Callable[..., Daemon]) -> Non
     assert "listening on ipc://" in daemon.command("logs").communicate()[0]
     stop = daemon.command("stop")
     assert stop.communicate() == ("the daemon has stopped\n", "") and stop.returncode == 0
+    successor = started(folder=daemon.folder)  # waits for one that is still leaving
     assert daemon.process.wait(10) == 0
+    successor.close()
     status = daemon.command("status")
     _, complaint = status.communicate()
     assert status.returncode == 3 and "no daemon is running" in complaint
