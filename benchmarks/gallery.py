@@ -1,4 +1,4 @@
-"""Real composites beside their harmonized selves, to be looked at: one JPEG each, and contact sheets of six.
+"""Real composites beside their harmonized selves, to be looked at: one JPEG each, and sheets of six.
 
     python benchmarks/gallery.py --composites REAL_COMPOSITES --out FOLDER [--weights NAME] [--source libcom]
 
@@ -11,29 +11,28 @@ import csv
 from pathlib import Path
 
 import click
+import numpy as np
 from PIL import Image, ImageDraw
 
 from gknet import Harmonizer
 
-SIDE = 480
-GAP = 6
+SIDE = 360
+GAP = 4
+HEADING = 20
 
 
-def pair(harmonizer: Harmonizer, folder: Path, name: str) -> Image.Image:
-    """The composite with its mask's outline drawn small in a corner | the harmonized picture."""
+def panels(harmonizer: Harmonizer, folder: Path, name: str) -> Image.Image:
+    """Composite | mask | harmonized, each at most SIDE a side."""
     with Image.open(folder / "composites" / f"{name}.jpg") as file:
         composite = file.convert("RGB")
     with Image.open(folder / "masks" / f"{name}.png") as file:
         mask = file.convert("L")
-    harmonized = harmonizer(composite, mask)
-    for picture in (composite, harmonized, mask):
+    pictures = (composite, mask, harmonizer(composite, mask))
+    for picture in pictures:
         picture.thumbnail((SIDE, SIDE))
-    corner = mask.copy()
-    corner.thumbnail((SIDE // 5, SIDE // 5))
-    composite.paste(corner, (0, 0))
-    sheet = Image.new("RGB", (2 * composite.width + GAP, composite.height), "white")
-    sheet.paste(composite, (0, 0))
-    sheet.paste(harmonized, (composite.width + GAP, 0))
+    sheet = Image.new("RGB", (3 * composite.width + 2 * GAP, composite.height), "white")
+    for i, picture in enumerate(pictures):
+        sheet.paste(picture, (i * (composite.width + GAP), 0))
     return sheet
 
 
@@ -48,16 +47,16 @@ def main(composites: Path, out: Path, weights: str, source: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with (composites / "list.csv").open(newline="") as text:
         names = [row["name"] for row in csv.DictReader(text) if source in row["source"]]
-    pairs = {name: pair(harmonizer, composites, name) for name in names}
-    for name, picture in pairs.items():
+    rows = {name: panels(harmonizer, composites, name) for name in names}
+    for name, picture in rows.items():
         picture.save(out / f"{name}.jpg", quality=85)
     for start in range(0, len(names), 6):
-        sheet = Image.new("RGB", (2 * (2 * SIDE + 4 * GAP), 3 * (SIDE + 4 * GAP)), "white")
-        draw = ImageDraw.Draw(sheet)
-        for i, name in enumerate(names[start : start + 6]):
-            at = ((i % 2) * (sheet.width // 2), (i // 2) * (sheet.height // 3))
-            sheet.paste(pairs[name], (at[0], at[1] + 16))
-            draw.text((at[0] + 4, at[1] + 2), name, fill="black")
+        shown = names[start : start + 6]
+        tops = np.cumsum([0, *(rows[name].height + HEADING for name in shown)])
+        sheet = Image.new("RGB", (3 * SIDE + 2 * GAP, int(tops[-1])), "white")
+        for name, top in zip(shown, tops[:-1].tolist(), strict=True):
+            ImageDraw.Draw(sheet).text((GAP, top + GAP), name, fill="black")
+            sheet.paste(rows[name], (0, top + HEADING))
         sheet.save(out / f"sheet-{start // 6:02}.png")
 
 
