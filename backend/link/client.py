@@ -182,6 +182,10 @@ class Client:
                         raise reply.exception()
                     if isinstance(reply, kind):
                         return reply
+        except LinkError as error:
+            if error.code == Code.LOST:  # a daemon that is just dying still takes connections
+                raise _not_running() from error
+            raise
         finally:
             dealer.close()
         raise LinkError(Code.TIMEOUT, f"the daemon has not answered within {_ANSWER:.0f} s", "restart the daemon")
