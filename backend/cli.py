@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import sys
 import time
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 if TYPE_CHECKING:
+    from backend.engine import Harmonized
     from backend.images import Picture, Pixels
     from backend.link.messages import Status
 
@@ -73,9 +75,17 @@ def main(context: click.Context) -> None:
 @click.option("--model", default="auto", show_default=True, help="The network to use.")
 @click.option("--device", default="auto", show_default=True, help="Where it runs: auto, cpu, cuda or mps.")
 @click.option(
+    "--daemon/--no-daemon",
+    default=None,
+    help="Let the daemon compute, and start it, or this process. By default a daemon that runs does, "
+    "unless --device is given.",
+)
+@click.option(
     "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="0 leaves the image as it is."
 )
-def run(image: Path, mask: Path | None, output: Path, model: str, device: str, strength: float) -> None:
+def run(
+    image: Path, mask: Path | None, output: Path, model: str, device: str, daemon: bool | None, strength: float
+) -> None:
     """Harmonize the foreground of IMAGE, which MASK shows in white, and write the whole image to OUT.
 
     Files are PNG, JPEG, TIFF or WebP; the extension of OUT chooses the format. Kept are the size, 8 or 16 bits or
@@ -93,8 +103,10 @@ def run(image: Path, mask: Path | None, output: Path, model: str, device: str, s
     """
     import numpy as np
 
-    from backend import images
+    from backend import engine, images
 
+    if math.isnan(strength):  # which no range excludes
+        raise click.BadParameter("nan is not a number from 0 to 1", param_hint="--strength")
     start = time.perf_counter()
     try:
         images.check_output(output, inputs=[image] if mask is None else [image, mask])
@@ -105,14 +117,16 @@ def run(image: Path, mask: Path | None, output: Path, model: str, device: str, s
         foreground = _own_foreground(image, picture) if mask is None else _foreground(mask, image, picture)
         # To the Harmonizer, what is transparent is absent; where the alpha is the mask, it is the background.
         seen = picture.colour if mask is None else picture.pixels
-        harmonized, engine = _harmonize(seen, foreground, picture.icc, model, device, strength)
-        pixels = np.dstack([harmonized, foreground]) if mask is None else harmonized
+        harmonized = _harmonize(seen, foreground, picture.icc, model, device, daemon)
+        pixels = engine.blend(seen, foreground, harmonized, strength)
+        if mask is None:
+            pixels = np.dstack([pixels, picture.pixels[..., -1]])
         written = images.write(output, replace(picture, pixels=pixels))
     except images.ImageFileError as error:
         raise BadInput(str(error)) from error
     if loss:
         click.echo(f"harmonize: {loss}", err=True)
-    click.echo(f"{output}: {written}; {engine}, {1000 * (time.perf_counter() - start):.0f} ms")
+    click.echo(f"{output}: {written}; {harmonized.engine}, {1000 * (time.perf_counter() - start):.0f} ms")
 
 
 @main.command()
@@ -237,6 +251,8 @@ def _foreground(mask: Path, image: Path, picture: Picture) -> Pixels:
             f"{mask} is {values.shape[1]}x{values.shape[0]} but {image} is {size[1]}x{size[0]}: "
             "make the mask as large as the image"
         )
+    if values.dtype.kind == "f":
+        values = np.clip(values, 0, 1)
     if values.max() <= white / 255:
         raise BadInput(f"{mask} is empty: paint the foreground white")
     if values.min() >= white:
@@ -246,6 +262,8 @@ def _foreground(mask: Path, image: Path, picture: Picture) -> Pixels:
 
 def _own_foreground(image: Path, picture: Picture) -> Pixels:
     """HxW: the alpha of the image, which must hold a foreground and, under what is transparent, a background."""
+    import numpy as np
+
     from backend import images
 
     alpha = picture.alpha
@@ -259,22 +277,39 @@ def _own_foreground(image: Path, picture: Picture) -> Pixels:
     background = picture.colour[alpha < white]
     if (background == background[0]).all():
         raise BadInput(f"{image} holds no picture under its transparent parts: paste it onto one and give a MASK")
-    return alpha
+    return np.clip(alpha, 0, 1) if alpha.dtype.kind == "f" else alpha
 
 
 def _harmonize(
-    image: Pixels, foreground: Pixels, icc: bytes | None, model: str, device: str, strength: float
-) -> tuple[Pixels, str]:
-    """The harmonized image, and what made it."""
-    import numpy as np
+    image: Pixels, foreground: Pixels, icc: bytes | None, model: str, device: str, daemon: bool | None
+) -> Harmonized:
+    """By the daemon, or in this process; where nobody has said which, in this process if the daemon does not do it."""
+    from backend import engine
+    from backend.link.messages import Code, LinkError
 
-    from gknet import Harmonizer
-
+    named = _is_given("device")
+    if daemon and named:
+        raise click.UsageError("--daemon and --device exclude each other: harmonize serve --device tells the daemon")
+    if daemon or (daemon is None and not named):
+        # What the settings say of models, the daemon knows by itself.
+        asked = model if _is_given("model") else "auto"
+        try:
+            return engine.by_daemon(image, foreground, icc=icc, model=asked, start=bool(daemon))
+        except LinkError as error:
+            if error.code in (Code.BAD_IMAGE, Code.NO_FOREGROUND):
+                raise BadInput(str(error)) from error
+            if daemon:
+                raise NoDaemon(str(error)) from error
     try:
-        result = Harmonizer.load(model, device).harmonize(image, foreground, strength=strength, profile=icc)
+        return engine.in_process(image, foreground, icc=icc, model=model, device=device)
     except ValueError as error:
         raise BadInput(str(error)) from error
-    return np.asarray(result.image), f"{result.model} on {result.device}"
+
+
+def _is_given(option: str) -> bool:
+    """Whether the command line itself, and neither a default nor the settings, has the value of an option."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is click.core.ParameterSource.COMMANDLINE
 
 
 def _fail(text: str, status: int) -> NoReturn:

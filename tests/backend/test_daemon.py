@@ -24,7 +24,8 @@ import psutil
 import pytest
 import zmq
 
-from backend import worker
+from backend import images, worker
+from backend.images import Picture
 from backend.link import messages
 from backend.link.messages import (
     Accepted,
@@ -703,6 +704,58 @@ def test_the_commands_speak_to_the_daemon(started: Callable[..., Daemon]) -> Non
     assert status.returncode == 3 and "no daemon is running" in complaint
     stop = daemon.command("stop")
     assert stop.communicate()[0] == "no daemon is running\n" and stop.returncode == 0
+
+
+@pytest.mark.parametrize("case", ["RGB 8", "RGBA 16", "grey 8", "RGB float", "own alpha", "soft, half"])
+def test_run_gives_the_same_bytes_with_and_without_daemon(daemon: Daemon, tmp_path: Path, case: str) -> None:
+    """And loads no torch where the daemon computes."""
+    depth = "f32" if "float" in case else "u16" if "16" in case else "u8"
+    image = picture(300, 200, {"R": 3, "g": 1, "o": 4, "s": 3}[case[0]] + ("RGBA" in case), depth)
+    arguments = ["in.tif", "mask.png", "--strength", "0.5" if "half" in case else "1"]
+    mask = disc(300, 200)
+    if case == "own alpha":
+        image[..., 3] = mask
+        del arguments[1]
+    images.write(tmp_path / "in.tif", Picture(image[..., 0] if image.shape[2] == 1 else image))
+    images.write(tmp_path / "mask.png", Picture(mask if "soft" in case else mask // 255 * 255))
+    said, written = {}, {}
+    for how in ("--daemon", "--no-daemon", "--device=auto"):
+        line = [sys.executable, "-X", "importtime", "-m", "backend.cli", "run", *arguments, "-o", "out.tif"]
+        line += [] if how == "--device=auto" and case != "RGB 8" else [how]
+        environment = {**daemon.environment, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(line, env=environment, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        said[how], written[how] = done.stdout, (tmp_path / "out.tif").read_bytes()
+        assert (" torch\n" in done.stderr) != ("by the daemon" in done.stdout)
+    assert len(set(written.values())) == 1 and written["--daemon"] != (tmp_path / "in.tif").read_bytes()
+    assert "by the daemon" in said["--daemon"] and "by the daemon" not in said["--no-daemon"]
+    assert ("by the daemon" in said["--device=auto"]) == (case != "RGB 8")  # whoever names a device wants it here
+
+
+def test_run_starts_a_daemon_only_when_told(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="hz") as runtime:
+        environment = {**os.environ, DIRECTORY_VARIABLE: runtime, "XDG_STATE_HOME": str(tmp_path)}
+        images.write(tmp_path / "in.png", Picture(picture(64, 64, 3)))
+        images.write(tmp_path / "mask.png", Picture(disc(64, 64)))
+
+        def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+            line = [sys.executable, "-m", "backend.cli", *arguments]
+            return subprocess.run(line, env=environment, cwd=ROOT, capture_output=True, text=True)
+
+        files = [str(tmp_path / name) for name in ("in.png", "mask.png")]
+        run = ["run", *files, "-o", str(tmp_path / "out.png")]
+        assert "by the daemon" not in command(*run).stdout
+        assert command("status").returncode == 3
+        refused = command(*run, "--daemon", "--device", "cpu")
+        assert refused.returncode == 2 and "exclude each other" in refused.stderr
+        try:
+            assert "by the daemon" in command(*run, "--daemon").stdout
+            unknown = command(*run, "--daemon", "--model", "nonesuch")
+            assert unknown.returncode == 3 and "there is no model 'nonesuch'" in unknown.stderr
+            assert "by the daemon" in command(*run).stdout
+        finally:
+            assert command("stop").returncode == 0
+        assert "by the daemon" not in command(*run).stdout
 
 
 def test_status_loads_nothing_heavy(daemon: Daemon) -> None:
