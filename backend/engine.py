@@ -88,7 +88,7 @@ def blend(image: Array, mask: Array, harmonized: Harmonized, strength: float) ->
     Args:
         strength: 0..1.
     """
-    result = image.copy()
+    result: Array = image.copy()
     out = _channels(result)[harmonized.area]
     out = out[..., : _colours(_channels(image))]
     opacity = mask[harmonized.area]
