@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from backend.link.messages import JOB_BYTES
+
 if TYPE_CHECKING:
     from backend.engine import Harmonized
     from backend.images import Picture, Pixels
@@ -66,6 +68,22 @@ def main(context: click.Context) -> None:
     """Make a foreground pasted into a photograph look as if it had been there."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+    elif context.invoked_subcommand in ("run", "serve"):
+        context.default_map = _defaults()
+
+
+def _defaults() -> dict[str, dict[str, Any]]:
+    """The user's settings as click takes them: for each command, its parameters' defaults."""
+    from backend import settings
+
+    try:
+        found = settings.load()
+    except settings.SettingsError as error:
+        raise BadInput(str(error)) from error
+    devices = found.pop("device", ["auto"])
+    devices = devices if isinstance(devices, list) else [devices]
+    here = {"device": devices[0], "model": found.get("model", "auto")}
+    return {"run": here, "serve": {**found, "devices": devices}}
 
 
 @main.command()
@@ -138,20 +156,26 @@ def run(
     show_default=True,
     help="Where it computes: auto, cpu, cuda, cuda:1 or mps. Given more than once, all of them do.",
 )
+@click.option("--model", default="auto", show_default=True, help='The network that "auto" is to a client.')
 @click.option(
     "--idle", type=click.FloatRange(0), default=900, show_default=True, help="Seconds without a job until it leaves."
 )
-@click.option("--tcp", is_flag=True, help="Listen on 127.0.0.1 too, for an editor in a sandbox.")
-def serve(devices: tuple[str, ...], idle: float, tcp: bool) -> None:
+@click.option("--tcp/--no-tcp", help="Listen on 127.0.0.1 too, for an editor in a sandbox.")
+@click.option("--queue", type=click.IntRange(1), default=32, show_default=True, help="Jobs that it holds.")
+@click.option(
+    "--job-bytes", type=click.IntRange(1), default=JOB_BYTES, show_default=True, help="Most bytes of one job."
+)
+def serve(devices: tuple[str, ...], model: str, idle: float, tcp: bool, queue: int, job_bytes: int) -> None:
     """Be the daemon that editors' plugins ask, until stopped. They start it themselves when they need it.
 
-    With --idle 0 it stays.
+    With --idle 0 it stays. How one that is started by an editor is to be, stands in the settings: doctor says where
+    they are.
     """
     from backend import daemon
     from backend.link.messages import LinkError
 
     try:
-        daemon.serve(daemon.Settings(devices, idle, tcp))
+        daemon.serve(daemon.Settings(devices, model, idle, tcp, queue, job_bytes))
     except LinkError as error:
         raise NoDaemon(str(error)) from error
 

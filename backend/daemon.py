@@ -71,6 +71,7 @@ class Settings:
 
     Attributes:
         devices: each gets a worker; as Harmonizer.load takes them.
+        model: what "auto" is to a client; as Harmonizer.load takes it.
         idle: seconds without a job after which it leaves; 0 is never.
         tcp: listen on the loopback interface too, for editors in a sandbox.
         queue: jobs that it holds.
@@ -78,6 +79,7 @@ class Settings:
     """
 
     devices: tuple[str, ...] = ("auto",)
+    model: str = "auto"
     idle: float = IDLE
     tcp: bool = False
     queue: int = QUEUE
@@ -216,7 +218,7 @@ class _Worker:
         job: what it has to do.
     """
 
-    def __init__(self, device: str, mailbox: _Mailbox) -> None:
+    def __init__(self, device: str, model: str, mailbox: _Mailbox) -> None:
         context = multiprocessing.get_context("spawn")
         self.asked = self.device = device
         self.model = ""
@@ -226,7 +228,7 @@ class _Worker:
         self._mailbox = mailbox
         self._placing: threading.Thread | None = None
         self._connection, theirs = context.Pipe()
-        self.process = context.Process(target=worker.main, args=(theirs, device), daemon=True)
+        self.process = context.Process(target=worker.main, args=(theirs, device, model), daemon=True)
         self.process.start()
         theirs.close()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -306,7 +308,7 @@ class _Daemon:
         _log.info("started: version %s, pid %d, Python %s", package_version(), os.getpid(), sys.version.split()[0])
         key = secrets.token_hex(32)
         endpoints = self._listen(key)
-        self._workers = [_Worker(device, self._mailbox) for device in self._settings.devices]
+        self._workers = [self._worker(device) for device in self._settings.devices]
         signal.set_wakeup_fd(self._mailbox.bell.fileno(), warn_on_full_buffer=False)
         rendezvous.announce(endpoints, key, package_version())
         _log.info("listening on %s", ", ".join(endpoints))
@@ -324,6 +326,9 @@ class _Daemon:
                 self._refused += 1
             self._dispatch()
             self._tick()
+
+    def _worker(self, device: str) -> _Worker:
+        return _Worker(device, self._settings.model, self._mailbox)
 
     def close(self) -> None:
         """Answer every job, stop the workers, leave nothing behind."""
@@ -528,7 +533,7 @@ class _Daemon:
             if not self._waiting:
                 return
             if not process.alive:
-                self._workers[index] = _Worker(process.asked, self._mailbox)
+                self._workers[index] = self._worker(process.asked)
             elif process.ready and process.job is None:
                 client, jobs = self._waiting.popitem(last=False)
                 job = jobs.popleft()
@@ -596,7 +601,7 @@ class _Daemon:
             if job.placed:
                 _free(job)
         if process.ready:
-            self._workers[self._workers.index(process)] = _Worker(process.asked, self._mailbox)
+            self._workers[self._workers.index(process)] = self._worker(process.asked)
         elif not any(other.alive for other in self._workers):
             # Nothing would be different at once. The next job starts another.
             for waiting in list(self._jobs.values()):
