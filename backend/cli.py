@@ -1,8 +1,8 @@
-"""The command line: `harmonize run IMAGE [MASK] -o OUT`, and the daemon's `serve`, `status`, `stop` and `logs`.
+"""The command line: `harmonize run IMAGE [MASK] -o OUT`; the daemon's `serve`, `status`, `stop` and `logs`; `doctor`.
 
-Exit status: 0 done; 1 a fault of ours; 2 bad input or bad arguments; 3 no daemon, or one that does not do as it is
-told; 130 Ctrl-C. Every failure is one line on stderr. numpy, libvips and torch are imported where they are needed, so
-that `--help`, `status` and the refusal of bad input are quick.
+Exit status: 0 done; 1 a fault of ours, or one that `doctor` has found; 2 bad input or bad arguments; 3 no daemon, or
+one that does not do as it is told; 130 Ctrl-C. Every failure is one line on stderr. numpy, libvips and torch are
+imported where they are needed, so that `--help`, `status` and the refusal of bad input are quick.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ class NoDaemon(click.ClickException):
     """A daemon that is not there or does not do as it is told; the text says what is wrong and what to do."""
 
 
+class Unwell(click.ClickException):
+    """Something that doctor has found."""
+
+
 class _Group(click.Group):
     """A group whose failures are one line each."""
 
@@ -54,6 +58,8 @@ class _Group(click.Group):
             _fail(error.message, status=2)
         except NoDaemon as error:
             _fail(error.message, status=3)
+        except Unwell as error:
+            _fail(error.message, status=1)
         except click.Abort:
             sys.exit(130)
         except Exception as error:
@@ -227,6 +233,26 @@ def logs(lines: int) -> None:
         raise NoDaemon(f"there is no log yet: {path} comes with the first daemon")
     click.echo(str(path), err=True)
     click.echo("\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(as_json: bool) -> None:
+    """Look at everything that must be right here, test it, and say what to do about what is not."""
+    from backend.doctor import examine
+
+    findings = []
+    for finding in examine():
+        findings.append(finding)
+        if not as_json:
+            mark = click.style("ok ", fg="green") if finding.fine else click.style("BAD", fg="red", bold=True)
+            click.echo(f"{mark} {finding.name}: {finding.text}")
+            if not finding.fine:
+                click.echo(f"    -> {finding.advice}")
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+    if not all(finding.fine for finding in findings):
+        raise Unwell("something is not as it should be: see above")
 
 
 def _described(status: Status) -> str:
