@@ -103,7 +103,7 @@ def serve(settings: Settings) -> None:
         LinkError: `directory`: the runtime directory cannot be used; `not_started`: one is running already.
     """
     os.umask(0o077)
-    worker.tune_malloc(_KEPT, _SPARE)
+    worker.tune_malloc(_KEPT, _SPARE, arenas=1)  # its threads hardly compute, so they need none of their own
     with contextlib.ExitStack() as stack:
         _lock(stack)
         _log_to(log_file())
