@@ -128,12 +128,14 @@ def job(repeat: int) -> Iterator[dict[str, Any]]:
         image[..., 3] = 255
         mask = np.zeros((height, width), np.uint8)
         mask[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4] = 255
-        rect = Rect(0, 0, width, height)
+        box = Rect(width // 4, height // 4, width // 2, height // 2)  # an editor sends no more of a selection
+        selected = np.full((box.height, box.width), 255, np.uint8)
+        sent = Image(Rect(0, 0, width, height), "RGBA", "u8", image.data)
+        selection = Pixels(box, "GRAY", "u8", selected.data)
         client = Client("benchmark")
 
-        def by_daemon(image: Any = image, mask: Any = mask, rect: Rect = rect, client: Client = client) -> None:
-            sent = Image(rect, "RGBA", "u8", image.data)
-            client.harmonize(Harmonize(new_job(), sent, selection=Pixels(rect, "GRAY", "u8", mask.data)))
+        def by_daemon(sent: Image = sent, selection: Pixels = selection, client: Client = client) -> None:
+            client.harmonize(Harmonize(new_job(), sent, selection=selection))
 
         def in_process(image: Any = image, mask: Any = mask) -> None:
             harmonizer.harmonize(image, mask, blend=False)
