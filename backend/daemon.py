@@ -427,6 +427,7 @@ class _Daemon:
         self._waiting.setdefault(client, deque()).append(job)
         _log.info("job %d: %s", job.number, _described(request))
         self._send(client, messages.Accepted(job.name, ahead))
+        self._dispatch()  # at once, for the next one in the same batch to be told how many are ahead
 
     def _refusal(self, request: messages.Harmonize, size: int) -> LinkError | None:
         """Why a job cannot be taken."""
