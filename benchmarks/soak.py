@@ -152,10 +152,6 @@ def memory(status: Status) -> dict[str, float]:
     return {"daemon_mb": status.memory / 1e6, "worker_mb": sum(one.memory for one in status.workers) / 1e6}
 
 
-def segments() -> list[str]:
-    return [path.name for path in Path("/dev/shm").glob("harmonize-*")]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("jobs", 200), ("clients", 8), ("rounds", 1), ("seed", 0)):
@@ -163,7 +159,6 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
     soak = Soak()
-    before = segments()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="hz") as folder:
         os.environ[rendezvous.DIRECTORY_VARIABLE] = folder + "/run"
@@ -192,7 +187,7 @@ def main() -> None:
             row = {"after": f"{arguments.jobs} more", "seconds": seconds, **dict(soak.counts), **memory(quiet())}
             rows.append({**row, "files": psutil.Process(pid).num_fds()})
             print(rows[-1], flush=True)
-        print("segments left:", len(set(segments()) - set(before)))
+        print("segments left:", len(list(Path("/dev/shm").glob(f"harmonize-{pid}-*"))))
         Client("soak").shutdown()
         psutil.Process(pid).wait(20)
         print("left in the runtime directory:", os.listdir(folder + "/run"))

@@ -131,6 +131,10 @@ class Daemon:
     def log(self) -> str:
         return "".join(path.read_text() for path in sorted((self.folder / "state").rglob("*.log")))
 
+    def segments(self) -> list[Path]:
+        """Its shared memory."""
+        return list(SHM.glob(f"harmonize-{self.process.pid}-*"))
+
     def client(self, key: str = "") -> Client:
         self.clients.append(Client(self.connection, key))
         return self.clients[-1]
@@ -167,14 +171,10 @@ def wait(condition: Callable[[], bool], timeout: float = 40) -> None:
         time.sleep(0.02)
 
 
-def segments() -> set[str]:
-    return {path.name for path in SHM.glob("harmonize-*")}
-
-
 @pytest.fixture(scope="module")
 def started() -> Iterator[Callable[..., Daemon]]:
     """(*options, folder=None) -> Daemon, of which nothing may be left in the end."""
-    before, daemons = segments(), []
+    daemons: list[Daemon] = []
     with tempfile.TemporaryDirectory(prefix="hz") as base:
 
         def start(*options: str, folder: Path | None = None) -> Daemon:
@@ -187,7 +187,7 @@ def started() -> Iterator[Callable[..., Daemon]]:
         yield start
         for daemon in daemons:
             daemon.close()
-    assert segments() <= before
+    assert not [segment for daemon in daemons for segment in daemon.segments()]
 
 
 @pytest.fixture(scope="module")
@@ -626,32 +626,30 @@ def test_sigterm_answers_jobs_and_leaves_nothing(started: Callable[..., Daemon])
     daemon = started("--tcp")
     assert [endpoint[:6] for endpoint in daemon.connection["endpoints"]] == ["ipc://", "tcp://"]
     client = daemon.client()
-    before = segments()
     with daemon.stopped_worker() as pid:
         client.send(job())
         client.until(Progress, stage="copy")
-        assert segments() > before
+        assert daemon.segments()
         daemon.process.terminate()
         error = client.final()
         assert isinstance(error, Error) and error.code == Code.STOPPING
         assert daemon.process.wait(10) == 0
         assert not psutil.pid_exists(pid)
         assert daemon.process.communicate() == ("", "")
-    assert segments() <= before
+    assert not daemon.segments()
     assert [path.name for path in daemon.file("").iterdir() if path.name != "lock"] == []
 
 
 def test_a_killed_daemon_leaves_no_worker_and_no_segment_and_is_replaced(started: Callable[..., Daemon]) -> None:
     daemon = started()
     client = daemon.client()
-    before = segments()
     pid = daemon.worker()
     client.send(job(512, feather=1000.0))
     client.until(Progress, stage="foreground")
     daemon.process.kill()
     daemon.process.wait()
     wait(lambda: not psutil.pid_exists(pid), timeout=5)
-    wait(lambda: segments() <= before, timeout=5)
+    wait(lambda: not daemon.segments(), timeout=5)
     replacement = started(folder=daemon.folder)
     assert replacement.connection["key"] != daemon.connection["key"]
     assert isinstance(replacement.client().ask(Hello("again")), Welcome)
