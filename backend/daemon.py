@@ -704,7 +704,7 @@ def _place(job: _Job) -> worker.Task | None:
 
 def _segment(sources: list[tuple[int, messages.Buffer]], end: int, size: int) -> SharedMemory:
     """New shared memory with data at offsets, which fill it up to `end`. Raises OSError where there is not enough."""
-    segment = SharedMemory(f"harmonize-{os.getpid()}-{secrets.token_hex(8)}", create=True, size=size)
+    segment = SharedMemory(f"harmonize-{os.getpid()}-{secrets.token_hex(4)}", create=True, size=size)
     if sys.platform == "linux":
         # Written as a file, which takes half of the time of touching it page by page, and tells when there is no room,
         # where whoever touches is killed.
