@@ -26,9 +26,12 @@ TEXTS = {
     "pixels": " px",
     "percent": " %",
     "log": "Open the log",
-    "log.missing": "There is no log yet: {path} comes with the first harmonization.",
+    "log.missing": "There is no log yet: it comes with the first harmonization.",
     "engine": "{model} on {device}",
+    "engine.label": "Engine",
     "engine.none": "not started yet",
+    "menu.image_convert": "Image > Convert Image Color Space",
+    "menu.layer_convert": "Layer > Convert > Convert Layer Color Space",
     # Layers, undo
     "layer": "{layer} (harmonized)",
     "undo": "Harmonize Layer",
@@ -71,6 +74,10 @@ TEXTS = {
     "group_locked": "The group {group} is locked, so no layer can be added to it. Unlock it, and harmonize again.",
     "colour_model": (
         "The picture is in {model}; only RGB and greyscale can be harmonized. Convert it with {menu}, and harmonize "
+        "again."
+    ),
+    "layer_model": (
+        "The active layer is in {model}; only RGB and greyscale can be harmonized. Convert it with {menu}, and harmonize "
         "again."
     ),
     "running": "A harmonization is running already. Wait for it, or cancel it.",
