@@ -77,8 +77,8 @@ TEXTS = {
         "again."
     ),
     "layer_model": (
-        "The active layer is in {model}; only RGB and greyscale can be harmonized. Convert it with {menu}, and harmonize "
-        "again."
+        "The active layer is in {model}; only RGB and greyscale can be harmonized. Convert it with {menu}, and "
+        "harmonize again."
     ),
     "running": "A harmonization is running already. Wait for it, or cancel it.",
     "not_running": "No harmonization is running.",

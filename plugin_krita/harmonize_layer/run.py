@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 from .link.messages import Code, LinkError
 from .link.texts import progress, text
 from .qt import QtCore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .link import Client
     from .link.client import Job
     from .link.messages import Accepted, Harmonize, Progress
