@@ -71,6 +71,7 @@ class Settings:
 
     Attributes:
         devices: each gets a worker; as Harmonizer.load takes them.
+        model: what "auto" is to a client; as Harmonizer.load takes it.
         idle: seconds without a job after which it leaves; 0 is never.
         tcp: listen on the loopback interface too, for editors in a sandbox.
         queue: jobs that it holds.
@@ -78,6 +79,7 @@ class Settings:
     """
 
     devices: tuple[str, ...] = ("auto",)
+    model: str = "auto"
     idle: float = IDLE
     tcp: bool = False
     queue: int = QUEUE
@@ -101,7 +103,7 @@ def serve(settings: Settings) -> None:
         LinkError: `directory`: the runtime directory cannot be used; `not_started`: one is running already.
     """
     os.umask(0o077)
-    worker.tune_malloc(_KEPT, _SPARE)
+    worker.tune_malloc(_KEPT, _SPARE, arenas=1)  # its threads hardly compute, so they need none of their own
     with contextlib.ExitStack() as stack:
         _lock(stack)
         _log_to(log_file())
@@ -216,7 +218,7 @@ class _Worker:
         job: what it has to do.
     """
 
-    def __init__(self, device: str, mailbox: _Mailbox) -> None:
+    def __init__(self, device: str, model: str, mailbox: _Mailbox) -> None:
         context = multiprocessing.get_context("spawn")
         self.asked = self.device = device
         self.model = ""
@@ -226,7 +228,7 @@ class _Worker:
         self._mailbox = mailbox
         self._placing: threading.Thread | None = None
         self._connection, theirs = context.Pipe()
-        self.process = context.Process(target=worker.main, args=(theirs, device), daemon=True)
+        self.process = context.Process(target=worker.main, args=(theirs, device, model), daemon=True)
         self.process.start()
         theirs.close()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -306,7 +308,7 @@ class _Daemon:
         _log.info("started: version %s, pid %d, Python %s", package_version(), os.getpid(), sys.version.split()[0])
         key = secrets.token_hex(32)
         endpoints = self._listen(key)
-        self._workers = [_Worker(device, self._mailbox) for device in self._settings.devices]
+        self._workers = [self._worker(device) for device in self._settings.devices]
         signal.set_wakeup_fd(self._mailbox.bell.fileno(), warn_on_full_buffer=False)
         rendezvous.announce(endpoints, key, package_version())
         _log.info("listening on %s", ", ".join(endpoints))
@@ -324,6 +326,9 @@ class _Daemon:
                 self._refused += 1
             self._dispatch()
             self._tick()
+
+    def _worker(self, device: str) -> _Worker:
+        return _Worker(device, self._settings.model, self._mailbox)
 
     def close(self) -> None:
         """Answer every job, stop the workers, leave nothing behind."""
@@ -422,6 +427,7 @@ class _Daemon:
         self._waiting.setdefault(client, deque()).append(job)
         _log.info("job %d: %s", job.number, _described(request))
         self._send(client, messages.Accepted(job.name, ahead))
+        self._dispatch()  # at once, for the next one in the same batch to be told how many are ahead
 
     def _refusal(self, request: messages.Harmonize, size: int) -> LinkError | None:
         """Why a job cannot be taken."""
@@ -528,7 +534,7 @@ class _Daemon:
             if not self._waiting:
                 return
             if not process.alive:
-                self._workers[index] = _Worker(process.asked, self._mailbox)
+                self._workers[index] = self._worker(process.asked)
             elif process.ready and process.job is None:
                 client, jobs = self._waiting.popitem(last=False)
                 job = jobs.popleft()
@@ -596,7 +602,7 @@ class _Daemon:
             if job.placed:
                 _free(job)
         if process.ready:
-            self._workers[self._workers.index(process)] = _Worker(process.asked, self._mailbox)
+            self._workers[self._workers.index(process)] = self._worker(process.asked)
         elif not any(other.alive for other in self._workers):
             # Nothing would be different at once. The next job starts another.
             for waiting in list(self._jobs.values()):
@@ -679,15 +685,9 @@ def _place(job: _Job) -> worker.Task | None:
     icc = (reserve(request.icc), len(request.icc)) if request.icc else None
     largest = image._replace(layout=messages.WITH_ALPHA[image.layout])
     try:
-        job.segment = _segment(max(end, largest.nbytes))
+        job.segment = _segment(sources, end, max(end, largest.nbytes))
     except OSError:
         return None
-    memory = worker.memory(job.segment)
-    for offset, data in sources:
-        view = memoryview(data).cast("B")
-        for begin in range(0, len(view), _CHUNK):  # in pieces, as the daemon's thread stands still during each
-            piece = view[begin : begin + _CHUNK]
-            memory[offset + begin : offset + begin + len(piece)] = piece
     job.request = None
     return worker.Task(
         job.number,
@@ -702,18 +702,32 @@ def _place(job: _Job) -> worker.Task | None:
     )
 
 
-def _segment(size: int) -> SharedMemory:
-    """New shared memory. Raises OSError where there is not enough of it."""
-    segment = SharedMemory(f"harmonize-{secrets.token_hex(8)}", create=True, size=size)
+def _segment(sources: list[tuple[int, messages.Buffer]], end: int, size: int) -> SharedMemory:
+    """New shared memory with data at offsets, which fill it up to `end`. Raises OSError where there is not enough."""
+    segment = SharedMemory(f"harmonize-{os.getpid()}-{secrets.token_hex(8)}", create=True, size=size)
     if sys.platform == "linux":
-        # Without this the first one to touch a page that the system does not have is killed.
+        # Written as a file, which takes half of the time of touching it page by page, and tells when there is no room,
+        # where whoever touches is killed.
         try:
-            with open(f"/dev/shm/{segment.name}", "r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, size)
+            with open(f"/dev/shm/{segment.name}", "r+b", buffering=0) as file:
+                for offset, data in sources:
+                    file.seek(offset)
+                    view = memoryview(data).cast("B")
+                    while view:
+                        view = view[file.write(view) :]
+                if size > end:
+                    os.posix_fallocate(file.fileno(), end, size - end)
         except OSError:
             segment.close()
             segment.unlink()
             raise
+    else:
+        memory = worker.memory(segment)
+        for offset, data in sources:
+            view = memoryview(data).cast("B")
+            for begin in range(0, len(view), _CHUNK):  # in pieces, as the daemon's thread stands still during each
+                piece = view[begin : begin + _CHUNK]
+                memory[offset + begin : offset + begin + len(piece)] = piece
     return segment
 
 

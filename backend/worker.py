@@ -43,7 +43,7 @@ _FAINTEST = 1 / 255
 _STRIP = 256
 _KEPT = 4 << 20
 _SPARE = 32 << 20
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 
 
 class Place(NamedTuple):
@@ -133,19 +133,19 @@ class _Cancelled(Exception):
     """The task at hand is not wanted any more."""
 
 
-def main(connection: Connection, device: str) -> None:
+def main(connection: Connection, device: str, model: str) -> None:
     """Work until the pipe closes.
 
     Args:
         connection: this end of the pipe to the daemon.
-        device: as Harmonizer.load takes it.
+        device, model: as Harmonizer.load takes them; the model is what "auto" is to a client.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the daemon decides what it means
     tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
     # What every job needs again is kept, which saves a small image a twelfth of its time; what is for this image's size
     # goes back.
     tune_malloc(_KEPT, _SPARE)
-    engine = _Engine(connection, device)
+    engine = _Engine(connection, device, model)
     threading.Thread(target=_listen, args=(connection, tasks, engine), daemon=True).start()
     connection.send(engine.warm_up())
     while True:
@@ -167,17 +167,20 @@ def _listen(connection: Connection, tasks: queue.SimpleQueue[Task], engine: _Eng
             tasks.put(received)
 
 
-def tune_malloc(kept: int, spare: int) -> None:
+def tune_malloc(kept: int, spare: int, arenas: int = 0) -> None:
     """Bound the freed memory that a process holds on to, which glibc lets grow with the largest piece there was.
 
     Args:
         kept: pieces of more bytes than this go back to the system at once.
         spare: most bytes of smaller ones that are kept (by each of malloc's arenas).
+        arenas: most of those, which threads would otherwise have of their own; 0 leaves it to glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
         mallopt(_M_MMAP_THRESHOLD, kept)
         mallopt(_M_TRIM_THRESHOLD, spare)
+        if arenas:
+            mallopt(_M_ARENA_MAX, arenas)
 
 
 class _Engine:
@@ -187,10 +190,11 @@ class _Engine:
         cancelled: number of the latest task that is not wanted any more; written by the thread that listens.
     """
 
-    def __init__(self, connection: Connection, device: str) -> None:
+    def __init__(self, connection: Connection, device: str, model: str) -> None:
         self.cancelled = -1
         self._connection = connection
         self._device = device
+        self._usual = model
         self._harmonizers: dict[tuple[str, str], Harmonizer] = {}
 
     def warm_up(self) -> Ready:
@@ -293,10 +297,11 @@ class _Engine:
                 names = ", ".join(["auto", *weights.available()])
                 raise LinkError(Code.UNKNOWN_MODEL, f"there is no model {model!r}", f"choose one of {names}")
             try:
-                harmonizer = Harmonizer.load(model, device)
+                harmonizer = Harmonizer.load(self._usual if model == "auto" else model, device)
             except ValueError as error:  # no such device, or damaged weights
                 raise LinkError(Code.INTERNAL, str(error)) from error
-            harmonizer = self._harmonizers.setdefault((harmonizer.model, device), harmonizer)
+            if model == "auto" and self._usual == "auto":  # a shipped one, which may be there by its name already
+                harmonizer = self._harmonizers.setdefault((harmonizer.model, device), harmonizer)
             self._harmonizers[model, device] = harmonizer
         return self._harmonizers[model, device]
 

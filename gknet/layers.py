@@ -35,3 +35,10 @@ def resize(x: Tensor, like: Tensor) -> Tensor:
     if x.shape[-2] > size[0]:
         return F.adaptive_avg_pool2d(x, size)
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def blur(picture: Tensor) -> Tensor:
+    """3x3 box, by sums of shifted views: several times faster on a CPU than pooling."""
+    x = F.pad(picture, [1, 1, 1, 1], mode="replicate")
+    x = x[..., :-2] + x[..., 1:-1] + x[..., 2:]
+    return (x[..., :-2, :] + x[..., 1:-1, :] + x[..., 2:, :]) / 9

@@ -123,7 +123,12 @@ class Client:
         Raises:
             LinkError: there is no daemon, or no result; `timeout`: there is none after that many seconds.
         """
-        return self.begin(request, report).wait(timeout)
+        try:
+            return self.begin(request, report).wait(timeout)
+        except LinkError as error:
+            if error.code != Code.NOT_RUNNING or self._python is None:
+                raise
+        return self.begin(request, report).wait(timeout)  # it left just as it was asked, so another one is started
 
     def cancel(self, job: str) -> None:
         """Stop a job of any client, which must have been accepted. May be called from any thread.
@@ -193,6 +198,8 @@ class Client:
 
 class Job:
     """A job on its way. What goes wrong comes out of `result`; of the other methods only `cancel` and a report raise.
+
+    A daemon that leaves before it has accepted the job counts as `not_running`: begin it again.
 
     Attributes:
         id: as in Harmonize.
@@ -290,6 +297,8 @@ class Job:
             for frames in step() or ():
                 self._take(unpack_reply(frames))
         except LinkError as error:
+            if error.code == Code.LOST and not self._accepted:  # one that is just leaving still takes connections
+                error = LinkError(Code.NOT_RUNNING, "the daemon left before it took the job", "try again")
             self._drop(error)
         if self._moved != self._dealer.moved:
             self._moved, self._moved_at = self._dealer.moved, time.monotonic()

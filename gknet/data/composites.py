@@ -25,6 +25,7 @@ from gknet.data.transfers import (
     photographic,
     srgb_to_linear,
 )
+from gknet.layers import blur
 
 Draw = Callable[..., Tensor]
 """(*shape) -> random numbers."""
@@ -55,7 +56,10 @@ class CompositesConfig:
     grade: float = 0.7
     """Probability that the whole photo is regraded first, foreground and background alike, so that no photo looks the
     same twice."""
-    untouched: float = 0.15
+    sharpen: tuple[float, float] = (-0.2, 1.0)
+    """How much of a photo's finest detail is added to it (below zero: taken away): crops of small photos are blurred,
+    a large photo reduced to the network's size is not."""
+    untouched: float = 0.25
     """Share left as the photo is: a foreground that fits must stay."""
     crop: tuple[float, float] = (0.5, 1.0)
     """Area share of the random crop."""
@@ -123,6 +127,8 @@ class Composer:
         foreign = (uniform(count) * len(photos.owner)).long()
         mask_id = torch.where(uniform(count) < config.foreign_mask, foreign, mask_id)
         real, soft = self._crop(photo, mask_id, uniform(count, 4))
+        low, high = config.sharpen
+        real = real.lerp(blur(real), -low - (high - low) * uniform(count, 1, 1, 1)).clamp(0, 1)
         source = _pixels_under(real, soft >= 0.5, uniform(count, config.samples))
 
         # The whole photo's own look: exposure, white balance, contrast and saturation, on everything alike.
