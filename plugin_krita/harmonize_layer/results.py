@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from krita import Node
+from krita import Krita, Node
 
 from .link.texts import layer_name
 from .qt import QtCore
@@ -14,6 +14,8 @@ from .qt import QtCore
 if TYPE_CHECKING:
     from .link.messages import Pixels, Rect
     from .picture import Picture
+
+_SETTLED = 50  # milliseconds after which Krita can activate another layer than the one that was just added
 
 
 @dataclass
@@ -50,7 +52,8 @@ class Results:
         for sibling in group.childNodes():
             if self._is_untouched(sibling, layer):
                 sibling.remove()
-        group.addChildNode(node, layer)
+        group.addChildNode(node, layer)  # the one step to undo
+        QtCore.QTimer.singleShot(_SETTLED, lambda: _activate(picture))
         result = _Result(layer.uniqueId(), node.uniqueId(), pixels.rect)
         self._results.append(result)
         QtCore.QTimer.singleShot(0, lambda: _remember(result, node))  # the picture is shown first
@@ -61,6 +64,12 @@ class Results:
             if (result.node, result.source) == (node.uniqueId(), source.uniqueId()):
                 return _state(node, result.rect) == result.state
         return False
+
+
+def _activate(picture: Picture) -> None:
+    """Undo that Krita activates what is added."""
+    if picture.document in Krita.instance().documents() and picture.layer.parentNode() is not None:
+        picture.document.setActiveNode(picture.layer)
 
 
 def _remember(result: _Result, node: Node) -> None:

@@ -41,6 +41,7 @@ class Run(QtCore.QObject):
         self._request: Harmonize | None = request
         self._launch: Launch | None = None
         self._job: Job | None = None
+        self._again = False
         self._notifiers: list[QtCore.QSocketNotifier] = []
         self._timer = QtCore.QTimer(self)
         self._timer.timeout.connect(self._tick)
@@ -96,10 +97,14 @@ class Run(QtCore.QObject):
             self._notifiers[1].setEnabled(self._job.wants_write)
             return
         try:
-            outcome: object = self._job.result()
+            self._end(self._job.result())
         except LinkError as error:
-            outcome = error
-        self._end(outcome)
+            if error.code == Code.NOT_RUNNING and not self._again:  # it left just as it was asked
+                self._again, self._job = True, None
+                self._unwatch()
+                self._timer.start(_STARTING)
+            else:
+                self._end(error)
 
     def _report(self, report: Accepted | Progress) -> None:
         self.progressed.emit(progress(report), getattr(report, "fraction", -1))
@@ -107,13 +112,19 @@ class Run(QtCore.QObject):
     def _end(self, outcome: object) -> None:
         if self._request is None:
             return
-        for notifier in self._notifiers:
-            notifier.setEnabled(False)
+        self._unwatch()
         self._timer.stop()
         self._client.close()
         self._job = self._request = None
         self.ended.emit(outcome)
         self.deleteLater()
+
+    def _unwatch(self) -> None:
+        """Leave a socket that is closed, or somebody else's soon."""
+        while self._notifiers:
+            notifier = self._notifiers.pop()
+            notifier.setEnabled(False)
+            notifier.deleteLater()
 
 
 def _cancel(job: Job) -> None:

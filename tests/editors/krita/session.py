@@ -21,17 +21,20 @@ class Krita:
     """Krita with a home of its own in `folder`, whose resource database is kept between sessions.
 
     Attributes:
-        runtime: where its daemon's connection file is.
+        plugin: the plugin's folder.
+        connection: its daemon's connection file.
+        process: Krita itself.
     """
 
-    def __init__(self, folder: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         home = folder / "home"
         resources = home / ".local" / "share" / "krita"
-        self.runtime = folder / "run"
-        for path in (resources / "pykrita", home / ".config", home / ".cache", self.runtime):
+        self.plugin = resources / "pykrita" / "harmonize_layer"
+        self.connection = folder / "run" / "connection.json"
+        for path in (self.plugin.parent, home / ".config", home / ".cache", self.connection.parent):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         (home / ".config" / "kritarc").write_text(_CONFIGURATION)
-        install_krita(resources, Path(sys.executable), self.runtime / "connection.json")
+        install_krita(resources, Path(sys.executable), self.connection)
         shutil.copytree(HERE / "driver", resources / "pykrita", dirs_exist_ok=True)
         address = str(folder / "driver.socket")
         self._screen, display = _screen()
@@ -45,19 +48,18 @@ class Krita:
             LC_ALL="C.UTF-8",  # else its Python reads files as ASCII
             KRITA_DRIVER=address,
             KRITA_STEPS=str(HERE / "steps.py"),
-            **environment or {},
         )
         self._log = (folder / "krita.log").open("w")
         with Listener(address) as listener:
             self.process = subprocess.Popen(
                 ["krita", "--nosplash"], env=variables, stdout=self._log, stderr=subprocess.STDOUT, cwd=folder
             )
-            self._connection = _accept(listener, self.process)
+            self._connection = _accept(listener, self.process, folder / "krita.log")
 
-    def __call__(self, name: str, **arguments: Any) -> Any:
+    def __call__(self, step: str, /, **arguments: Any) -> Any:
         """What the function of that name in steps.py returns inside of Krita."""
-        self._connection.send((name, arguments))
-        assert self._connection.poll(60), f"{name} takes too long"
+        self._connection.send((step, arguments))
+        assert self._connection.poll(60), f"{step} takes too long"
         ok, value = self._connection.recv()
         assert ok, value
         return value
@@ -84,7 +86,7 @@ def _screen() -> tuple[subprocess.Popen[bytes], str]:
         return process, f":{pipe.readline().strip()}"
 
 
-def _accept(listener: Listener, process: subprocess.Popen[bytes]) -> Connection:
+def _accept(listener: Listener, process: subprocess.Popen[bytes], log: Path) -> Connection:
     """The driver's connection, which takes some seconds with a fresh home."""
     deadline = time.monotonic() + 60
     listener._listener._socket.settimeout(0.5)  # type: ignore[attr-defined]
@@ -92,5 +94,5 @@ def _accept(listener: Listener, process: subprocess.Popen[bytes]) -> Connection:
         try:
             return listener.accept()
         except TimeoutError:
-            assert process.poll() is None, f"Krita ended with status {process.returncode}"
+            assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, "Krita does not start"
