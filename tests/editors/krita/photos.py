@@ -93,10 +93,13 @@ def layers(space: Space = SRGB, place: tuple[int, int] = PLACE) -> dict[str, Any
     }
 
 
-def engine(harmonizer: Harmonizer, space: Space, picture: Array, mask: Array) -> tuple[Rect, Array]:
+def engine(
+    harmonizer: Harmonizer, space: Space, picture: Array, mask: Array, icc: bytes | None = None
+) -> tuple[Rect, Array]:
     """What the engine itself answers.
 
     Args:
+        icc: the profile where it is not the space's.
         picture: [H, W, C], what the document shows.
         mask: [H, W], the foreground, 0..255 or 0..65535 or 0..1.
 
@@ -112,7 +115,7 @@ def engine(harmonizer: Harmonizer, space: Space, picture: Array, mask: Array) ->
         values = values.astype(np.float32)
     if coverage.dtype == np.float16:
         coverage = coverage.astype(np.float32)
-    image = harmonizer.harmonize(values, coverage, profile=space.icc, blend=False).image
+    image = harmonizer.harmonize(values, coverage, profile=icc or space.icc, blend=False).image
     result = np.array(image).astype(picture.dtype)
     result[..., -1] = _converted(coverage, picture.dtype)
     left, top = rect.x - sent.x, rect.y - sent.y

@@ -4,7 +4,7 @@ import sys
 import time
 
 from krita import InfoObject, Krita, Selection
-from PyQt5.QtCore import QByteArray, QRect
+from PyQt5.QtCore import QByteArray
 from PyQt5.QtWidgets import QApplication, QMessageBox
 
 app = Krita.instance()
@@ -190,6 +190,7 @@ def add(kind, name, above=None, parent=None):
     makers = {
         "group": lambda: now.createGroupLayer(name),
         "vector": lambda: now.createVectorLayer(name),
+        "paint": lambda: now.createNode(name, "paintlayer"),
         "mask": lambda: now.createNode(name, "transparencymask"),
     }
     new = makers[kind]()
@@ -209,7 +210,20 @@ def add_mask(layer, rect, values):
     yield 100
 
 
-def group(name, *members):
+def animate(name, frame, rect, pixels):
+    """A second frame, other than the first, as the current one."""
+    layer = node(name)
+    layer.enableAnimation()
+    yield 100
+    document().setCurrentTime(frame)
+    yield 200
+    app.action("add_blank_frame").trigger()
+    yield 300
+    paint(name, rect, pixels)
+    yield 100
+
+
+def group(name, members):
     """Put layers into a new group on top."""
     yield from add("group", name)
     for member in members:
