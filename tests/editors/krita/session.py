@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ class Krita:
     Attributes:
         plugin: the plugin's folder.
         connection: its daemon's connection file.
+        settings: the user's settings file.
         process: Krita itself.
     """
 
@@ -35,7 +37,13 @@ class Krita:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         (home / ".config" / "kritarc").write_text(_CONFIGURATION)
         install_krita(resources, Path(sys.executable), self.connection)
+        backend = json.loads((self.plugin / "backend.json").read_text())
+        log = home / ".local" / "state" / "harmonize" / "log" / "daemon.log"  # as this home is not the installer's
+        (self.plugin / "backend.json").write_text(json.dumps({**backend, "log": str(log)}))
         shutil.copytree(HERE / "driver", resources / "pykrita", dirs_exist_ok=True)
+        self.settings = home / ".config" / "harmonize" / "settings.toml"
+        self.settings.parent.mkdir()
+        self.settings.write_text('device = "cpu"\n')
         address = str(folder / "driver.socket")
         self._screen, display = _screen()
         variables = {

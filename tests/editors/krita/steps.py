@@ -98,6 +98,41 @@ def trigger(action):
     document().waitForDone()
 
 
+def ticks(seconds):
+    """How often a timer of 10 ms fires."""
+    count, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield 10
+        count += 1
+    return count
+
+
+def move(name, x, y):
+    position = node(name).position()
+    node(name).move(position.x() + x, position.y() + y)
+    document().refreshProjection()
+    document().waitForDone()
+    yield 50
+
+
+def crop(rect):
+    document().crop(*rect)
+    document().waitForDone()
+    yield 50
+
+
+def log():
+    return str(controller().log())
+
+
+def unmodified():
+    document().setModified(False)
+
+
+def boxes():
+    return _boxes()
+
+
 def running():
     return controller().running, controller().line, controller().fraction
 
@@ -200,13 +235,12 @@ def add(kind, name, above=None, parent=None):
 
 
 def add_mask(layer, rect, values):
-    """A transparency mask that shows what `values` select."""
-    selection = Selection()
-    selection.setPixelData(QByteArray(values), *rect)
-    yield from add("mask", "mask", parent=layer)
-    node("mask").setSelection(selection)
-    document().refreshProjection()
-    document().waitForDone()
+    """A transparency mask that shows as much of a layer as `values`, named "mask"."""
+    yield from activate(layer)
+    yield from select(rect, values)
+    yield from trigger("add_new_transparency_mask")
+    node(layer).childNodes()[0].setName("mask")
+    document().setSelection(None)
     yield 100
 
 
@@ -253,6 +287,7 @@ def vector(name, svg):
 
 def file_layer(name, path):
     new = document().createFileLayer(name, path, "None")
+    yield 500  # one that has not loaded its file yet ends Krita 5.1
     document().rootNode().addChildNode(new, None)
     yield 500
     document().refreshProjection()
@@ -270,6 +305,12 @@ def fill_layer(name, rect, values):
     document().refreshProjection()
     document().waitForDone()
     yield 300
+
+
+def switch(index):
+    """Make another document the active one."""
+    app.activeWindow().activeView().setDocument(app.documents()[index])
+    yield 100
 
 
 def close_document():

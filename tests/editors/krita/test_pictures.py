@@ -142,8 +142,8 @@ def test_a_selection_counts_within_the_layers_alpha(krita: Krita, harmonizer: Ha
     mask = disc((PLACE[0] - 50, PLACE[1] - 60, 200, 250))
     select(krita, mask)
     harmonize(krita)
-    both = np.minimum(mask / np.float32(255) * (person[..., 3] / np.float32(255)), 1)
-    check(krita, harmonizer, picture, both.astype(np.float32))
+    share = np.float32(1 / 255)
+    check(krita, harmonizer, picture, np.minimum((mask * share) * (person[..., 3] * share), np.float32(1)))
 
 
 @pytest.mark.parametrize("place", [(-90, -40), (WIDTH - 100, HEIGHT - 150)])
