@@ -41,7 +41,7 @@ TEXTS = {
     "stage.starting": "Starting the backend",
     "stage.sending": "Sending the picture",
     "stage.queued": "Waiting for another job",
-    "stage.copy": "Sending the picture",
+    "stage.copy": "Taking the picture in",
     "stage.foreground": "Finding the object",
     "stage.load": "Loading the network",
     "stage.check": "Checking the picture",

@@ -42,33 +42,41 @@ class Krita:
         (self.plugin / "backend.json").write_text(json.dumps({**backend, "log": str(log)}))
         shutil.copytree(HERE / "driver", resources / "pykrita", dirs_exist_ok=True)
         self.settings = home / ".config" / "harmonize" / "settings.toml"
-        self.settings.parent.mkdir()
+        self.settings.parent.mkdir(exist_ok=True)
         self.settings.write_text('device = "cpu"\n')
-        address = str(folder / "driver.socket")
+        self._folder, self._home = folder, home
+        self.start()
+
+    def start(self) -> None:
+        """Start Krita, also after its end."""
+        address = str(self._folder / "driver.socket")
         self._screen, display = _screen()
-        variables = {
-            name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "XDG_", "LD_"))
-        }
+        private = ("PYTHON", "XDG_", "LD_")
+        variables = {name: value for name, value in os.environ.items() if not name.startswith(private)}
         variables.update(
-            HOME=str(home),
-            XDG_RUNTIME_DIR=str(home),
+            HOME=str(self._home),
+            XDG_RUNTIME_DIR=str(self._home),
             DISPLAY=display,
             LC_ALL="C.UTF-8",  # else its Python reads files as ASCII
+            PYTHONFAULTHANDLER="1",
             KRITA_DRIVER=address,
             KRITA_STEPS=str(HERE / "steps.py"),
         )
-        self._log = (folder / "krita.log").open("w")
-        with Listener(address) as listener:
+        self.log = self._folder / "krita.log"
+        with Listener(address) as listener, self.log.open("w") as log:
             self.process = subprocess.Popen(
-                ["krita", "--nosplash"], env=variables, stdout=self._log, stderr=subprocess.STDOUT, cwd=folder
+                ["krita", "--nosplash"], env=variables, stdout=log, stderr=subprocess.STDOUT, cwd=self._folder
             )
-            self._connection = _accept(listener, self.process, folder / "krita.log")
+            self._connection = _accept(listener, self.process, self.log)
 
     def __call__(self, step: str, /, **arguments: Any) -> Any:
         """What the function of that name in steps.py returns inside of Krita."""
         self._connection.send((step, arguments))
-        assert self._connection.poll(60), f"{step} takes too long"
-        ok, value = self._connection.recv()
+        assert self._connection.poll(120), f"{step} takes too long"
+        try:
+            ok, value = self._connection.recv()
+        except EOFError:
+            raise AssertionError(f"Krita died in {step}: {self.log.read_text()[-1000:]}") from None
         assert ok, value
         return value
 
@@ -81,7 +89,6 @@ class Krita:
             self.process.wait()
         self._screen.kill()
         self._screen.wait()
-        self._log.close()
 
 
 def _screen() -> tuple[subprocess.Popen[bytes], str]:
@@ -96,7 +103,7 @@ def _screen() -> tuple[subprocess.Popen[bytes], str]:
 
 def _accept(listener: Listener, process: subprocess.Popen[bytes], log: Path) -> Connection:
     """The driver's connection, which takes some seconds with a fresh home."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     listener._listener._socket.settimeout(0.5)  # type: ignore[attr-defined]
     while True:
         try:

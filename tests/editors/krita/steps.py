@@ -286,12 +286,13 @@ def vector(name, svg):
 
 
 def file_layer(name, path):
-    new = document().createFileLayer(name, path, "None")
-    yield 500  # one that has not loaded its file yet ends Krita 5.1
-    document().rootNode().addChildNode(new, None)
+    now = document()
+    new = now.createFileLayer(name, path, "None")  # which needs the document's Python object for as long as it lives
     yield 500
-    document().refreshProjection()
-    document().waitForDone()
+    now.rootNode().addChildNode(new, None)
+    yield 500
+    now.refreshProjection()
+    now.waitForDone()
 
 
 def fill_layer(name, rect, values):
