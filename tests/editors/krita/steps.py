@@ -5,7 +5,7 @@ import time
 
 from krita import InfoObject, Krita, Selection
 from PyQt5.QtCore import QByteArray
-from PyQt5.QtWidgets import QApplication, QMessageBox
+from PyQt5.QtWidgets import QApplication, QMenu, QMessageBox
 
 app = Krita.instance()
 
@@ -327,17 +327,45 @@ def convert(model, depth, profile):
     yield 100
 
 
-def grab(path, widget=None):
-    """A picture of the window or of one of its widgets, by object name."""
+def arrange(width, height):
+    """A window of that size with two dockers, the picture in the middle."""
     window = app.activeWindow().qwindow()
-    target = window if widget is None else next(w for w in QApplication.allWidgets() if w.objectName() == widget)
-    target.grab().save(path)
+    window.showNormal()
+    window.setGeometry(0, 0, width, height)
+    for docker in app.dockers():
+        docker.setVisible(docker.objectName() in ("harmonize_docker", "KisLayerBox"))
+    yield 500
+    app.activeWindow().activeView().canvas().setZoomLevel(1.0)
+    yield 1000
 
 
-def show_docker(width):
-    for each in app.dockers():
-        each.setVisible(each.objectName() in ("harmonize_docker", "KisLayerBox"))
-    yield 200
+def open_menu():
+    """Tools > Scripts, with the plugin's entry under the mouse."""
+    bar = app.activeWindow().qwindow().menuBar()
+    tools = next(action for action in bar.actions() if action.text().replace("&", "") == "Tools")
+    bar.setActiveAction(tools)
+    yield 300
+    scripts = next(action for action in tools.menu().actions() if action.text().replace("&", "") == "Scripts")
+    tools.menu().setActiveAction(scripts)
+    scripts.menu().popup(tools.menu().mapToGlobal(tools.menu().actionGeometry(scripts).topRight()))
+    entry = next(action for action in scripts.menu().actions() if action.text() == "Harmonize Layer")
+    scripts.menu().setActiveAction(entry)
+    yield 500
+
+
+def close_menu():
+    for widget in QApplication.topLevelWidgets():
+        if isinstance(widget, QMenu):
+            widget.close()
+    yield 300
+
+
+def screen(path):
+    QApplication.primaryScreen().grabWindow(0).save(path)
+
+
+def pause(milliseconds):
+    yield milliseconds
 
 
 def _boxes():
