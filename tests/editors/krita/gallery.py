@@ -14,10 +14,12 @@ import numpy as np
 from PIL import Image
 
 from backend.link import Client
+from backend.link.texts import TEXTS
 from tests.editors.krita.photos import ROOT, SRGB
 from tests.editors.krita.session import Krita
 
 SIZE = (1180, 760)
+DOCKER = (914, 384, 1180, 600)
 
 
 def main() -> None:
@@ -36,7 +38,7 @@ def main() -> None:
             file = Path(folder) / "shot.png"
             krita("screen", path=str(file))
             shot = Image.open(file).convert("RGB").crop(box or (0, 0, *SIZE))
-            shot.quantize(128, dither=Image.Dither.NONE).save(out / f"krita-{name}.png", optimize=True)
+            shot.quantize(256).save(out / f"krita-{name}.png", optimize=True)
 
         time.sleep(1)
         krita(
@@ -55,16 +57,17 @@ def main() -> None:
         krita("harmonize")
         krita("trigger", action="edit_undo")
         worker = Client("gallery", python=None, file=krita.connection).status().workers[0].pid
-        os.kill(worker, signal.SIGSTOP)
+        krita("pause", milliseconds=6000)  # until the message over the canvas is gone
         krita("start")
-        krita("until", fragment="Taking")
-        time.sleep(1)
-        krita("pause", milliseconds=300)
+        krita("until", fragment=TEXTS["stage.network"])
+        os.kill(worker, signal.SIGSTOP)
+        krita("pause", milliseconds=500)
         shoot("progress")
         os.kill(worker, signal.SIGCONT)
         krita("finish")
         krita("pause", milliseconds=6000)
         shoot("result")
+        shoot("docker", DOCKER)
         krita("activate", name="Photo")
         krita("start")
         krita("pause", milliseconds=500)
