@@ -49,6 +49,7 @@ SILENCE = 15.0
 """Seconds without a byte from the daemon, which reports every second, or to it, after which a job fails."""
 
 _ANSWER = 5.0
+_PAUSES = (0.1, 0.5)
 _TICK = 0.2
 
 _Answer = TypeVar("_Answer", Accepted, Status)
@@ -123,12 +124,14 @@ class Client:
         Raises:
             LinkError: there is no daemon, or no result; `timeout`: there is none after that many seconds.
         """
-        try:
-            return self.begin(request, report).wait(timeout)
-        except LinkError as error:
-            if error.code != Code.NOT_RUNNING or self._python is None:
-                raise
-        return self.begin(request, report).wait(timeout)  # it left just as it was asked, so another one is started
+        for pause in _PAUSES:
+            try:
+                return self.begin(request, report).wait(timeout)
+            except LinkError as error:
+                if error.code != Code.NOT_RUNNING or self._python is None:
+                    raise
+            time.sleep(pause)  # it left just as it was asked; soon it takes no more connections, and another is started
+        return self.begin(request, report).wait(timeout)
 
     def cancel(self, job: str) -> None:
         """Stop a job of any client, which must have been accepted. May be called from any thread.
