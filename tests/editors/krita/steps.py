@@ -3,7 +3,7 @@
 import sys
 import time
 
-from krita import InfoObject, Krita, Selection
+from krita import Document, InfoObject, Krita, Node, Selection
 from PyQt5.QtCore import QByteArray
 from PyQt5.QtWidgets import QApplication, QMenu, QMessageBox
 
@@ -325,6 +325,60 @@ def convert(model, depth, profile):
     document().setColorSpace(model, depth, profile)
     document().waitForDone()
     yield 100
+
+
+def forget_profiles():
+    sys.modules["harmonize_layer.profiles"]._found.clear()
+
+
+def measure():
+    """Harmonize, and tell where the milliseconds go.
+
+    Returns:
+        "total" from the click until the layer is there, the daemon's "timings" by stage, what Krita's own calls took
+        ("krita"), and "stall", the longest time without the event loop, those calls not counted.
+    """
+    spent, longest, outcomes = [0.0], 0.0, []
+    calls = {
+        Document: ["pixelData", "waitForDone", "clone", "createNode", "exportImage", "close", "setActiveNode"],
+        Node: ["pixelData", "projectionPixelData", "setPixelData", "addChildNode", "bounds", "remove"],
+        Krita: ["createDocument"],
+    }
+    originals = {(kind, name): vars(kind)[name] for kind, names in calls.items() for name in names}
+
+    def timed(original):
+        def call(*arguments):
+            begin = time.perf_counter()
+            try:
+                return original(*arguments)
+            finally:
+                spent[0] += time.perf_counter() - begin
+
+        return call
+
+    for kind, name in originals:
+        setattr(kind, name, timed(getattr(kind, name)))
+    try:
+        begin = before = time.perf_counter()
+        start()
+        controller()._run.ended.connect(lambda outcome: outcomes.append(outcome))
+        krita_before, total = 0.0, 0.0
+        while not total or time.perf_counter() < begin + total + 0.2:
+            now = time.perf_counter()
+            if not total and not controller().running:
+                total = now - begin
+            longest = max(longest, now - before - (spent[0] - krita_before))
+            before, krita_before = now, spent[0]
+            yield 1
+    finally:
+        for (kind, name), original in originals.items():
+            setattr(kind, name, original)
+    return {
+        "total": 1000 * total,
+        "timings": dict(outcomes[0].timings),
+        "krita": 1000 * spent[0],
+        "stall": 1000 * longest,
+    }
 
 
 def arrange(width, height):
