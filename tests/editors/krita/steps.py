@@ -1,6 +1,7 @@
 """What the tests do inside of Krita; the driver plugin calls these functions. A `yield` is a pause in milliseconds."""
 
 import sys
+import tempfile
 import time
 
 from krita import Document, InfoObject, Krita, Node, Selection
@@ -327,8 +328,19 @@ def convert(model, depth, profile):
     yield 100
 
 
+def convert_layer(name, model, depth, profile):
+    node(name).setColorSpace(model, depth, profile)
+    document().waitForDone()
+    yield 100
+
+
 def forget_profiles():
     sys.modules["harmonize_layer.profiles"]._found.clear()
+
+
+def temporary_files_in(folder):
+    """Where Python makes temporary files; None: where it usually does."""
+    tempfile.tempdir = folder
 
 
 def measure():
