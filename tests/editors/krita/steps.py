@@ -338,6 +338,19 @@ def forget_profiles():
     sys.modules["harmonize_layer.profiles"]._found.clear()
 
 
+def break_plugin(broken):
+    """Let it fail where nobody expects it."""
+    picture = sys.modules["harmonize_layer.picture"]
+    if broken:
+        picture.usual, picture.active_layer = picture.active_layer, _fail
+    else:
+        picture.active_layer = picture.usual
+
+
+def _fail(_):
+    raise ZeroDivisionError
+
+
 def temporary_files_in(folder):
     """Where Python makes temporary files; None: where it usually does."""
     tempfile.tempdir = folder

@@ -197,7 +197,10 @@ def test_a_transparency_mask_shapes_the_object_even_if_it_is_active(krita: Krita
     krita("activate", name="mask")
     picture, person, own = seen(krita), shown(krita, "Person"), krita("pixels", name="Person", rect=WHOLE)
     assert (person[..., 3] < SRGB.decode(own, WHOLE)[..., 3]).any()
+    before = krita("state")
+    assert before[0] == "mask"
     harmonize(krita)
+    assert krita("state") == before
     check(krita, harmonizer, picture, person[..., 3])
     assert krita("tree") == ["Photo", "Person", ["mask"], RESULT]
     assert krita("pixels", name="Person", rect=WHOLE) == own
