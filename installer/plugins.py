@@ -18,9 +18,10 @@ from installer.environment import ROOT
 _KRITA = ROOT / "plugin_krita"
 _GIMP = ROOT / "plugin_gimp"
 _NAME = "harmonize_layer"
-_WHERE = (
-    "import json, msgpack; from backend.daemon import log_file; from gknet import weights;"
-    "print(json.dumps({'msgpack': msgpack.__file__, 'log': str(log_file()), 'models': weights.available()}))"
+_ASK = (  # gknet.weights would import torch
+    "import gknet, json, msgpack, pathlib; from backend.daemon import log_file;"
+    "models = sorted(file.stem for file in pathlib.Path(gknet.__file__).parent.glob('weights/*.safetensors'));"
+    "print(json.dumps({'msgpack': msgpack.__file__, 'log': str(log_file()), 'models': models}))"
 )
 
 
@@ -55,7 +56,7 @@ def assemble(code: Path, folder: Path, python: Path, connection: Path | None = N
         subprocess.CalledProcessError: `python` does not have the package.
         OSError: the folder cannot be written.
     """
-    asked = subprocess.run([str(python), "-c", _WHERE], check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    asked = subprocess.run([str(python), "-c", _ASK], check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     found = json.loads(asked.stdout)
     if folder.exists():
         shutil.rmtree(folder)
