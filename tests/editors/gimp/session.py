@@ -61,7 +61,9 @@ class Gimp:
         backend.write_text(backend.read_text().replace(sys.executable, str(python)))
         address = str(folder / "driver")
         variables = {
-            name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "XDG_", "LD_", "DISPLAY"))
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PYTHON", "XDG_", "LD_", "DISPLAY"))
         }
         variables.update(
             HOME=str(home),

@@ -12,7 +12,7 @@ import gi
 
 gi.require_version("Gimp", "3.0")
 gi.require_version("Gegl", "0.4")
-from gi.repository import Gegl, Gimp, Gio  # noqa: E402
+from gi.repository import Babl, Gegl, Gimp, Gio  # noqa: E402
 
 PROCEDURE = "plug-in-harmonize-layer"
 TYPES = {
@@ -71,7 +71,7 @@ def mask(item: int, data: bytes) -> int:
     drawable = _item(item)
     made = drawable.create_mask(Gimp.AddMaskType.WHITE)
     drawable.add_mask(made)
-    _write(made, (drawable.get_width(), drawable.get_height()), "Y u8", data)
+    _write(made, (drawable.get_width(), drawable.get_height()), _plain(made), data)
     drawable.set_edit_mask(False)
     return made.get_id()
 
@@ -87,9 +87,22 @@ def select(image: int, data: bytes) -> None:
     """Select what one byte per pixel of the canvas says."""
     picture = Gimp.Image.get_by_id(image)
     chosen = _item(channel(image))
-    _write(chosen, (picture.get_width(), picture.get_height()), "Y u8", data)
+    _write(chosen, (picture.get_width(), picture.get_height()), _plain(chosen), data)
     picture.select_item(Gimp.ChannelOps.REPLACE, chosen)
     picture.remove_channel(chosen)
+
+
+def selected(image: int) -> bytes:
+    """How far each pixel is selected, in bytes: the alpha of what is filled there."""
+    picture = Gimp.Image.get_by_id(image)
+    scratch = picture.duplicate()
+    width, height = scratch.get_width(), scratch.get_height()
+    filled = Gimp.Layer.new(scratch, "filled", width, height, Gimp.ImageType.RGBA_IMAGE, 100, Gimp.LayerMode.NORMAL)
+    scratch.insert_layer(filled, None, 0)
+    filled.edit_fill(Gimp.FillType.FOREGROUND)
+    alpha = pixels(filled.get_id(), "A u8")
+    scratch.delete()
+    return alpha
 
 
 def float_selection(image: int, drawable: int) -> int:
@@ -197,6 +210,11 @@ def _layer(each: Gimp.Layer) -> dict[str, object]:
 
 def _item(item: int) -> Gimp.Item | None:
     return Gimp.Item.get_by_id(item) if item else None
+
+
+def _plain(drawable: Gimp.Drawable) -> str:
+    """The format of bytes that mean what they say in a mask, whose own may be linear or not."""
+    return Babl.format_get_encoding(drawable.get_format()).split()[0] + " u8"
 
 
 def _write(drawable: Gimp.Drawable, size: tuple[int, int], form: str, data: bytes) -> None:

@@ -30,7 +30,14 @@ DEPTHS: dict[str, Any] = {"u8": np.uint8, "u16": np.uint16, "half": np.float16, 
 PRECISIONS = {
     f"{depth}_{curve}": "float" if curve == "LINEAR" else kind
     for curve in ("NON_LINEAR", "PERCEPTUAL", "LINEAR")
-    for depth, kind in [("U8", "u8"), ("U16", "u16"), ("U32", "float"), ("HALF", "half"), ("FLOAT", "float"), ("DOUBLE", "float")]
+    for depth, kind in [
+        ("U8", "u8"),
+        ("U16", "u16"),
+        ("U32", "float"),
+        ("HALF", "half"),
+        ("FLOAT", "float"),
+        ("DOUBLE", "float"),
+    ]
 }
 # Half a step of what the document's precision can hold, and what floats lose on the way there and back.
 STEPS = {"U8": 0.5 / 255, "U16": 0.5 / 65535, "U32": 0, "HALF": 2.0**-11, "FLOAT": 0, "DOUBLE": 0}
@@ -127,9 +134,13 @@ def _groups(layers: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def engine(harmonizer: Harmonizer, image: Array, mask: Array) -> Array:
-    """The colours, unblended, that the engine itself gives; float16 as the daemon does it."""
-    full = image.astype(np.float32) if image.dtype == np.float16 else image
-    return np.asarray(harmonizer.harmonize(full, mask, blend=False).image).astype(image.dtype)[..., :-1]
+    """The colours, unblended, that the engine itself gives for a mask that comes in the image's depth."""
+    kind = next(kind for kind, depth in DEPTHS.items() if image.dtype == depth)
+    coverage = np.frombuffer(encoded(mask / 255, kind), image.dtype).reshape(mask.shape)
+    if image.dtype == np.float16:
+        image, coverage = image.astype(np.float32), coverage.astype(np.float32)
+    result = np.asarray(harmonizer.harmonize(image, coverage, blend=False).image)
+    return result.astype(DEPTHS[kind])[..., :-1]
 
 
 def holds(picture: Picture, result: dict[str, Any], expected: Array, mask: Array) -> None:
@@ -152,9 +163,7 @@ def holds(picture: Picture, result: dict[str, Any], expected: Array, mask: Array
     [*(("RGB", precision) for precision in PRECISIONS), *(("GRAY", f"{depth}_NON_LINEAR") for depth in STEPS)]
     + [("GRAY", "U8_LINEAR"), ("GRAY", "FLOAT_LINEAR")],
 )
-def test_each_precision_gets_the_engines_pixels(
-    gimp: Gimp, harmonizer: Harmonizer, base: str, precision: str
-) -> None:
+def test_each_precision_gets_the_engines_pixels(gimp: Gimp, harmonizer: Harmonizer, base: str, precision: str) -> None:
     picture = Picture(gimp, precision=precision, base=base)
     layer, mask = picture.backdrop(), object_mask()
     picture.select(mask)
