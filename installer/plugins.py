@@ -1,7 +1,9 @@
 """Puts an editor's plugin together: its own code, backend.link and msgpack copied into it, and backend.json.
 
-By hand, with the environment's Python: `.venv/bin/python -m installer.plugins krita ~/.local/share/krita`, or `gimp` and
-GIMP's plug-ins folder.
+By hand, with the environment's Python, `.venv/bin/python -m installer.plugins`, and:
+
+    krita ~/.local/share/krita
+    gimp ~/.config/GIMP/3.0/plug-ins
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ Gegl converts every precision and profile to the sRGB values that travel, and ba
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Iterator
 
 from gi.repository import Babl, Gegl, Gimp
 

@@ -38,6 +38,7 @@ class Gimp:
     """GIMP with a home of its own in `folder`, which is in `root`.
 
     Attributes:
+        folder: where it may write.
         connection: its daemon's connection file.
         plug_in: the installed plug-in's folder.
     """
@@ -51,6 +52,7 @@ class Gimp:
         home = folder / "home"
         shutil.copytree(root / FIRST_START, home)  # GIMP has looked at its own plug-ins there
         plug_ins = home / ".config" / "GIMP" / "3.0" / "plug-ins"
+        self.folder = folder
         self.connection = folder / "run" / "connection.json"
         self.plug_in = plug_ins / "harmonize_layer"
         install_gimp(plug_ins, Path(sys.executable), self.connection)

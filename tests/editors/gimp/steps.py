@@ -117,12 +117,16 @@ def change(item: int, **values: object) -> None:
         getattr(_item(item), f"set_{name}")(value)
 
 
-def move(item: int, x: int, y: int) -> None:
-    _item(item).set_offsets(x, y)
-
-
 def fill(item: int) -> None:
     _item(item).fill(Gimp.FillType.FOREGROUND)
+
+
+def remove(image: int, item: int) -> None:
+    Gimp.Image.get_by_id(image).remove_layer(_item(item))
+
+
+def copy(image: int, item: int) -> None:
+    Gimp.Image.get_by_id(image).insert_layer(_item(item).copy(), None, 0)
 
 
 def indexed(image: int) -> None:
@@ -142,6 +146,13 @@ def call(image: int, drawables: list[int], **arguments: object) -> tuple[str, st
     started = time.monotonic()
     status = procedure.run(config).index(0).value_nick
     return status, Gimp.get_pdb().get_last_error() if status != "success" else "", time.monotonic() - started
+
+
+def script_fu(script: str) -> None:
+    procedure = Gimp.get_pdb().lookup_procedure("plug-in-script-fu-eval")
+    config = procedure.create_config()
+    config.set_property("script", script)
+    assert procedure.run(config).index(0) == Gimp.PDBStatusType.SUCCESS, Gimp.get_pdb().get_last_error()
 
 
 def clean(image: int) -> None:
