@@ -51,7 +51,10 @@ class Gimp:
             inside.symlink_to("/")
         home = folder / "home"
         shutil.copytree(root / FIRST_START, home)  # GIMP has looked at its own plug-ins there
-        plug_ins = home / ".config" / "GIMP" / "3.0" / "plug-ins"
+        settings = home / ".config" / "GIMP" / "3.0"
+        with (settings / "gimprc").open("a") as file:
+            file.write("(show-welcome-dialog no)\n(check-updates no)\n")
+        plug_ins = settings / "plug-ins"
         self.folder = folder
         self.connection = folder / "run" / "connection.json"
         self.plug_in = plug_ins / "harmonize_layer"
