@@ -45,7 +45,7 @@ class HarmonizeLayer(Gimp.PlugIn):
         procedure.set_menu_label(text("menu"))
         procedure.add_menu_path("<Image>/Filters/" + text("menu.group"))
         procedure.set_icon_file(Gio.File.new_for_path(str(FOLDER / "icon.svg")))
-        procedure.set_documentation(text("harmonize.tip"), text("help"), name)
+        procedure.set_documentation(text("harmonize.tip"), text("help"), None)
         procedure.set_attribution("The GKNet Harmonize authors", "MIT License", "2026")
         for argument, most in (("strength", 100), ("feather", picture.MOST_FEATHER)):
             default = most if argument == "strength" else 0

@@ -89,12 +89,12 @@ class Gimp:
             )
             self._connection = _accept(listener, self.process)
 
-    def __call__(self, name: str, *arguments: Any, **named: Any) -> Any:
+    def __call__(self, name: str, /, *arguments: Any, **named: Any) -> Any:
         """What the function of that name in steps.py returns inside of GIMP."""
         self.begin(name, *arguments, **named)
         return self.end()
 
-    def begin(self, name: str, *arguments: Any, **named: Any) -> None:
+    def begin(self, name: str, /, *arguments: Any, **named: Any) -> None:
         """Call it without waiting for the end."""
         self._connection.send((name, arguments, named))
 
