@@ -36,11 +36,6 @@ class Screen:
             self._run("xdotool", "key", name)
             time.sleep(pause)
 
-    def write(self, text: str) -> None:
-        """Type it."""
-        self._run("xdotool", "type", text)
-        time.sleep(0.4)
-
     def window(self, title: str) -> str:
         """The number of the visible window whose title matches, once there is one; it is the active one then."""
         found: list[str] = []
@@ -94,7 +89,7 @@ class Screen:
         return subprocess.Popen(self._line(line), pass_fds=keep, stdout=quiet, stderr=quiet)
 
 
-def wait(condition: Callable[[], bool], timeout: float = 30) -> None:
+def wait(condition: Callable[[], bool], timeout: float = 20) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "it does not happen"

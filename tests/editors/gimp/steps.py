@@ -165,6 +165,7 @@ def state(image: int) -> dict[str, object]:
     picture = Gimp.Image.get_by_id(image)
     return {
         "dirty": picture.is_dirty(),
+        "undo": picture.undo_is_enabled(),
         "layers": [_layer(each) for each in picture.get_layers()],
         "active": [each.get_id() for each in picture.get_selected_drawables()],
         "images": len(Gimp.get_images()),
@@ -195,7 +196,9 @@ def save(image: int, path: str) -> None:
 
 
 def load(path: str) -> int:
-    return Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, Gio.File.new_for_path(path)).get_id()
+    picture = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, Gio.File.new_for_path(path))
+    picture.undo_enable()  # as it is for a user, who opens a file himself
+    return picture.get_id()
 
 
 def show(image: int) -> None:
