@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 SIZE = (1280, 800)
@@ -20,21 +20,24 @@ class Screen:
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = root
-        self.display = ""
-        read, write = os.pipe()
-        line = ["Xvfb", "-displayfd", str(write), "-screen", "0", "{}x{}x24".format(*SIZE), "-nolisten", "tcp"]
-        self._processes = [self._start(line, [write])]
-        os.close(write)
-        with os.fdopen(read) as pipe:
-            self.display = f":{pipe.readline().strip()}"
-        self._processes.append(self._start(["openbox"]))
+        # X finds a free number by files, and there are other roots with files of their own.
+        number = 100 + os.getpid() % 10000
+        self._root, self.display = root, f":{number}"
+        self._processes = [
+            self._start("Xvfb", self.display, "-screen", "0", "{}x{}x24".format(*SIZE), "-nolisten", "tcp", "-noreset")
+        ]
+        wait((root / "tmp" / ".X11-unix" / f"X{number}").exists)
+        self._processes.append(self._start("openbox"))
 
     def keys(self, *names: str, pause: float = 0.4) -> None:
         """Press keys, such as "ctrl+z", one after another, as slowly as menus open."""
         for name in names:
             self._run("xdotool", "key", name)
             time.sleep(pause)
+
+    def click(self, x: int, y: int) -> None:
+        """Press the mouse's left button there."""
+        self._run("xdotool", "mousemove", str(x), str(y), "click", "1")
 
     def window(self, title: str) -> str:
         """The number of the visible window whose title matches, once there is one; it is the active one then."""
@@ -84,12 +87,11 @@ class Screen:
     def _run(self, *line: str) -> str:
         return subprocess.run(self._line([*line]), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
 
-    def _start(self, line: list[str], keep: Sequence[int] = ()) -> subprocess.Popen[bytes]:
-        quiet = subprocess.DEVNULL
-        return subprocess.Popen(self._line(line), pass_fds=keep, stdout=quiet, stderr=quiet)
+    def _start(self, *line: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self._line([*line]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def wait(condition: Callable[[], bool], timeout: float = 20) -> None:
+def wait(condition: Callable[[], bool], timeout: float = 40) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "it does not happen"
