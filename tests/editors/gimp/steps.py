@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from multiprocessing.connection import Client
+from pathlib import Path
 
 import gi
 
@@ -146,6 +147,23 @@ def call(image: int, drawables: list[int], **arguments: object) -> tuple[str, st
     started = time.monotonic()
     status = procedure.run(config).index(0).value_nick
     return status, Gimp.get_pdb().get_last_error() if status != "success" else "", time.monotonic() - started
+
+
+def measure(plug_in: str, image: int, item: int) -> tuple[float, float]:
+    """Do here what the plug-in does: seconds of its calls of GIMP, and milliseconds of the engine."""
+    if plug_in not in sys.path:
+        sys.path.insert(0, plug_in)
+    from harmonize import picture
+    from harmonize.link.installation import read_installation
+
+    started = time.monotonic()
+    request = picture.read(Gimp.Image.get_by_id(image), _item(item), 0.0, "auto")
+    read = time.monotonic() - started
+    with read_installation(Path(plug_in) / "harmonize").client("benchmark") as client:
+        result = client.harmonize(request)
+    started = time.monotonic()
+    picture.put(Gimp.Image.get_by_id(image), _item(item), result.pixels, 100.0)
+    return read + time.monotonic() - started, sum(result.timings.values())
 
 
 def script_fu(script: str) -> None:
