@@ -1,1 +1,1 @@
-"""The command line and, later, the daemon: everything between image files or editors and `gknet.Harmonizer`."""
+"""The command line and the daemon: everything between image files or editors and `gknet.Harmonizer`."""

@@ -1,14 +1,15 @@
-"""The command line: `harmonize run IMAGE [MASK] -o OUT`, and the daemon's `serve`, `status`, `stop` and `logs`.
+"""The command line: `harmonize run IMAGE [MASK] -o OUT`; the daemon's `serve`, `status`, `stop` and `logs`; `doctor`.
 
-Exit status: 0 done; 1 a fault of ours; 2 bad input or bad arguments; 3 no daemon, or one that does not do as it is
-told; 130 Ctrl-C. Every failure is one line on stderr. numpy, libvips and torch are imported where they are needed, so
-that `--help`, `status` and the refusal of bad input are quick.
+Exit status: 0 done; 1 a fault of ours, or one that `doctor` has found; 2 bad input or bad arguments; 3 no daemon, or
+one that does not do as it is told; 130 Ctrl-C. Every failure is one line on stderr. numpy, libvips and torch are
+imported where they are needed, so that `--help`, `status` and the refusal of bad input are quick.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import sys
 import time
@@ -18,7 +19,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from backend.link.messages import JOB_BYTES
+
 if TYPE_CHECKING:
+    from backend.engine import Harmonized
     from backend.images import Picture, Pixels
     from backend.link.messages import Status
 
@@ -36,6 +40,10 @@ class NoDaemon(click.ClickException):
     """A daemon that is not there or does not do as it is told; the text says what is wrong and what to do."""
 
 
+class Unwell(click.ClickException):
+    """Something that doctor has found."""
+
+
 class _Group(click.Group):
     """A group whose failures are one line each."""
 
@@ -50,6 +58,8 @@ class _Group(click.Group):
             _fail(error.message, status=2)
         except NoDaemon as error:
             _fail(error.message, status=3)
+        except Unwell as error:
+            _fail(error.message, status=1)
         except click.Abort:
             sys.exit(130)
         except Exception as error:
@@ -64,6 +74,22 @@ def main(context: click.Context) -> None:
     """Make a foreground pasted into a photograph look as if it had been there."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+    elif context.invoked_subcommand in ("run", "serve"):
+        context.default_map = _defaults()
+
+
+def _defaults() -> dict[str, dict[str, Any]]:
+    """The user's settings as click takes them: for each command, its parameters' defaults."""
+    from backend import settings
+
+    try:
+        found = settings.load()
+    except settings.SettingsError as error:
+        raise BadInput(str(error)) from error
+    devices = found.pop("device", ["auto"])
+    devices = devices if isinstance(devices, list) else [devices]
+    here = {"device": devices[0], "model": found.get("model", "auto")}
+    return {"run": here, "serve": {**found, "devices": devices}}
 
 
 @main.command()
@@ -73,9 +99,17 @@ def main(context: click.Context) -> None:
 @click.option("--model", default="auto", show_default=True, help="The network to use.")
 @click.option("--device", default="auto", show_default=True, help="Where it runs: auto, cpu, cuda or mps.")
 @click.option(
+    "--daemon/--no-daemon",
+    default=None,
+    help="Let the daemon compute, and start it, or this process. By default a daemon that runs does, "
+    "unless --device is given.",
+)
+@click.option(
     "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="0 leaves the image as it is."
 )
-def run(image: Path, mask: Path | None, output: Path, model: str, device: str, strength: float) -> None:
+def run(
+    image: Path, mask: Path | None, output: Path, model: str, device: str, daemon: bool | None, strength: float
+) -> None:
     """Harmonize the foreground of IMAGE, which MASK shows in white, and write the whole image to OUT.
 
     Files are PNG, JPEG, TIFF or WebP; the extension of OUT chooses the format. Kept are the size, 8 or 16 bits or
@@ -93,8 +127,10 @@ def run(image: Path, mask: Path | None, output: Path, model: str, device: str, s
     """
     import numpy as np
 
-    from backend import images
+    from backend import engine, images
 
+    if math.isnan(strength):  # which no range excludes
+        raise click.BadParameter("nan is not a number from 0 to 1", param_hint="--strength")
     start = time.perf_counter()
     try:
         images.check_output(output, inputs=[image] if mask is None else [image, mask])
@@ -105,14 +141,16 @@ def run(image: Path, mask: Path | None, output: Path, model: str, device: str, s
         foreground = _own_foreground(image, picture) if mask is None else _foreground(mask, image, picture)
         # To the Harmonizer, what is transparent is absent; where the alpha is the mask, it is the background.
         seen = picture.colour if mask is None else picture.pixels
-        harmonized, engine = _harmonize(seen, foreground, picture.icc, model, device, strength)
-        pixels = np.dstack([harmonized, foreground]) if mask is None else harmonized
+        harmonized = _harmonize(seen, foreground, picture.icc, model, device, daemon)
+        pixels = engine.blend(seen, foreground, harmonized, strength)
+        if mask is None:
+            pixels = np.dstack([pixels, picture.pixels[..., -1]])
         written = images.write(output, replace(picture, pixels=pixels))
     except images.ImageFileError as error:
         raise BadInput(str(error)) from error
     if loss:
         click.echo(f"harmonize: {loss}", err=True)
-    click.echo(f"{output}: {written}; {engine}, {1000 * (time.perf_counter() - start):.0f} ms")
+    click.echo(f"{output}: {written}; {harmonized.engine}, {1000 * (time.perf_counter() - start):.0f} ms")
 
 
 @main.command()
@@ -124,20 +162,26 @@ def run(image: Path, mask: Path | None, output: Path, model: str, device: str, s
     show_default=True,
     help="Where it computes: auto, cpu, cuda, cuda:1 or mps. Given more than once, all of them do.",
 )
+@click.option("--model", default="auto", show_default=True, help='The network that "auto" is to a client.')
 @click.option(
     "--idle", type=click.FloatRange(0), default=900, show_default=True, help="Seconds without a job until it leaves."
 )
-@click.option("--tcp", is_flag=True, help="Listen on 127.0.0.1 too, for an editor in a sandbox.")
-def serve(devices: tuple[str, ...], idle: float, tcp: bool) -> None:
+@click.option("--tcp/--no-tcp", help="Listen on 127.0.0.1 too, for an editor in a sandbox.")
+@click.option("--queue", type=click.IntRange(1), default=32, show_default=True, help="Jobs that it holds.")
+@click.option(
+    "--job-bytes", type=click.IntRange(1), default=JOB_BYTES, show_default=True, help="Most bytes of one job."
+)
+def serve(devices: tuple[str, ...], model: str, idle: float, tcp: bool, queue: int, job_bytes: int) -> None:
     """Be the daemon that editors' plugins ask, until stopped. They start it themselves when they need it.
 
-    With --idle 0 it stays.
+    With --idle 0 it stays. How one that is started by an editor is to be, stands in the settings: doctor says where
+    they are.
     """
     from backend import daemon
     from backend.link.messages import LinkError
 
     try:
-        daemon.serve(daemon.Settings(devices, idle, tcp))
+        daemon.serve(daemon.Settings(devices, model, idle, tcp, queue, job_bytes))
     except LinkError as error:
         raise NoDaemon(str(error)) from error
 
@@ -191,6 +235,26 @@ def logs(lines: int) -> None:
     click.echo("\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]))
 
 
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(as_json: bool) -> None:
+    """Look at everything that must be right here, test it, and say what to do about what is not."""
+    from backend.doctor import examine
+
+    findings = []
+    for finding in examine():
+        findings.append(finding)
+        if not as_json:
+            mark = click.style("ok ", fg="green") if finding.fine else click.style("BAD", fg="red", bold=True)
+            click.echo(f"{mark} {finding.name}: {finding.text}")
+            if not finding.fine:
+                click.echo(f"    -> {finding.advice}")
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+    if not all(finding.fine for finding in findings):
+        raise Unwell("something is not as it should be: see above")
+
+
 def _described(status: Status) -> str:
     lines = [
         f"daemon {status.package}, pid {status.pid}, up {_span(status.uptime)}, {status.memory / 1e6:.0f} MB",
@@ -237,6 +301,8 @@ def _foreground(mask: Path, image: Path, picture: Picture) -> Pixels:
             f"{mask} is {values.shape[1]}x{values.shape[0]} but {image} is {size[1]}x{size[0]}: "
             "make the mask as large as the image"
         )
+    if values.dtype.kind == "f":
+        values = np.clip(values, 0, 1)
     if values.max() <= white / 255:
         raise BadInput(f"{mask} is empty: paint the foreground white")
     if values.min() >= white:
@@ -246,6 +312,8 @@ def _foreground(mask: Path, image: Path, picture: Picture) -> Pixels:
 
 def _own_foreground(image: Path, picture: Picture) -> Pixels:
     """HxW: the alpha of the image, which must hold a foreground and, under what is transparent, a background."""
+    import numpy as np
+
     from backend import images
 
     alpha = picture.alpha
@@ -259,22 +327,39 @@ def _own_foreground(image: Path, picture: Picture) -> Pixels:
     background = picture.colour[alpha < white]
     if (background == background[0]).all():
         raise BadInput(f"{image} holds no picture under its transparent parts: paste it onto one and give a MASK")
-    return alpha
+    return np.clip(alpha, 0, 1) if alpha.dtype.kind == "f" else alpha
 
 
 def _harmonize(
-    image: Pixels, foreground: Pixels, icc: bytes | None, model: str, device: str, strength: float
-) -> tuple[Pixels, str]:
-    """The harmonized image, and what made it."""
-    import numpy as np
+    image: Pixels, foreground: Pixels, icc: bytes | None, model: str, device: str, daemon: bool | None
+) -> Harmonized:
+    """By the daemon, or in this process; where nobody has said which, in this process if the daemon does not do it."""
+    from backend import engine
+    from backend.link.messages import Code, LinkError
 
-    from gknet import Harmonizer
-
+    named = _is_given("device")
+    if daemon and named:
+        raise click.UsageError("--daemon and --device exclude each other: harmonize serve --device tells the daemon")
+    if daemon or (daemon is None and not named):
+        # What the settings say of models, the daemon knows by itself.
+        asked = model if _is_given("model") else "auto"
+        try:
+            return engine.by_daemon(image, foreground, icc=icc, model=asked, start=bool(daemon))
+        except LinkError as error:
+            if error.code in (Code.BAD_IMAGE, Code.NO_FOREGROUND):
+                raise BadInput(str(error)) from error
+            if daemon:
+                raise NoDaemon(str(error)) from error
     try:
-        result = Harmonizer.load(model, device).harmonize(image, foreground, strength=strength, profile=icc)
+        return engine.in_process(image, foreground, icc=icc, model=model, device=device)
     except ValueError as error:
         raise BadInput(str(error)) from error
-    return np.asarray(result.image), f"{result.model} on {result.device}"
+
+
+def _is_given(option: str) -> bool:
+    """Whether the command line itself, and neither a default nor the settings, has the value of an option."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is click.core.ParameterSource.COMMANDLINE
 
 
 def _fail(text: str, status: int) -> NoReturn:

@@ -48,6 +48,7 @@ QUEUE = 32
 _TICK = 200  # milliseconds between looks at what is due, with jobs
 _QUIET = 1000  # and without
 _REPORT = 0.7  # with a tick, progress comes at least once a second
+_REST = 0.5
 _LINGER = 1.0
 _PATIENCE = 5.0
 _LOOK = 0.02
@@ -71,6 +72,7 @@ class Settings:
 
     Attributes:
         devices: each gets a worker; as Harmonizer.load takes them.
+        model: what "auto" is to a client; as Harmonizer.load takes it.
         idle: seconds without a job after which it leaves; 0 is never.
         tcp: listen on the loopback interface too, for editors in a sandbox.
         queue: jobs that it holds.
@@ -78,6 +80,7 @@ class Settings:
     """
 
     devices: tuple[str, ...] = ("auto",)
+    model: str = "auto"
     idle: float = IDLE
     tcp: bool = False
     queue: int = QUEUE
@@ -216,7 +219,7 @@ class _Worker:
         job: what it has to do.
     """
 
-    def __init__(self, device: str, mailbox: _Mailbox) -> None:
+    def __init__(self, device: str, model: str, mailbox: _Mailbox) -> None:
         context = multiprocessing.get_context("spawn")
         self.asked = self.device = device
         self.model = ""
@@ -226,7 +229,7 @@ class _Worker:
         self._mailbox = mailbox
         self._placing: threading.Thread | None = None
         self._connection, theirs = context.Pipe()
-        self.process = context.Process(target=worker.main, args=(theirs, device), daemon=True)
+        self.process = context.Process(target=worker.main, args=(theirs, device, model), daemon=True)
         self.process.start()
         theirs.close()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -287,6 +290,7 @@ class _Daemon:
         self._numbers = 0
         self._done = self._failed = self._cancelled = 0
         self._idle_since = time.monotonic()
+        self._trimmed = False
         self._refused = 0
         self._refused_logged = -float("inf")
         self._complained: set[bytes] = set()
@@ -306,7 +310,7 @@ class _Daemon:
         _log.info("started: version %s, pid %d, Python %s", package_version(), os.getpid(), sys.version.split()[0])
         key = secrets.token_hex(32)
         endpoints = self._listen(key)
-        self._workers = [_Worker(device, self._mailbox) for device in self._settings.devices]
+        self._workers = [self._worker(device) for device in self._settings.devices]
         signal.set_wakeup_fd(self._mailbox.bell.fileno(), warn_on_full_buffer=False)
         rendezvous.announce(endpoints, key, package_version())
         _log.info("listening on %s", ", ".join(endpoints))
@@ -314,7 +318,7 @@ class _Daemon:
         for source in (self._router, self._monitor, self._mailbox):
             poller.register(source, zmq.POLLIN)
         while not self._stopping:
-            busy = self._jobs or self._leaving
+            busy = self._jobs or self._leaving or not self._trimmed
             ready = dict(poller.poll(_TICK if busy else _QUIET))
             self._events()
             if self._router in ready:
@@ -324,6 +328,9 @@ class _Daemon:
                 self._refused += 1
             self._dispatch()
             self._tick()
+
+    def _worker(self, device: str) -> _Worker:
+        return _Worker(device, self._settings.model, self._mailbox)
 
     def close(self) -> None:
         """Answer every job, stop the workers, leave nothing behind."""
@@ -422,6 +429,7 @@ class _Daemon:
         self._waiting.setdefault(client, deque()).append(job)
         _log.info("job %d: %s", job.number, _described(request))
         self._send(client, messages.Accepted(job.name, ahead))
+        self._dispatch()  # at once, for the next one in the same batch to be told how many are ahead
 
     def _refusal(self, request: messages.Harmonize, size: int) -> LinkError | None:
         """Why a job cannot be taken."""
@@ -528,7 +536,7 @@ class _Daemon:
             if not self._waiting:
                 return
             if not process.alive:
-                self._workers[index] = _Worker(process.asked, self._mailbox)
+                self._workers[index] = self._worker(process.asked)
             elif process.ready and process.job is None:
                 client, jobs = self._waiting.popitem(last=False)
                 job = jobs.popleft()
@@ -596,7 +604,7 @@ class _Daemon:
             if job.placed:
                 _free(job)
         if process.ready:
-            self._workers[self._workers.index(process)] = _Worker(process.asked, self._mailbox)
+            self._workers[self._workers.index(process)] = self._worker(process.asked)
         elif not any(other.alive for other in self._workers):
             # Nothing would be different at once. The next job starts another.
             for waiting in list(self._jobs.values()):
@@ -650,7 +658,10 @@ class _Daemon:
             _log.warning("%d connections refused: no key, a wrong one, or no ZeroMQ", self._refused)
             self._refused, self._refused_logged = 0, now
         if self._jobs or any(process.job for process in self._workers):
-            self._idle_since = now
+            self._idle_since, self._trimmed = now, False
+        elif not self._trimmed and now - self._idle_since >= _REST:
+            self._trimmed = True
+            worker.trim_malloc()
         elif self._settings.idle and now - self._idle_since >= self._settings.idle:
             _log.info("leaving after %g seconds without a job", self._settings.idle)
             self.stop()
@@ -679,15 +690,9 @@ def _place(job: _Job) -> worker.Task | None:
     icc = (reserve(request.icc), len(request.icc)) if request.icc else None
     largest = image._replace(layout=messages.WITH_ALPHA[image.layout])
     try:
-        job.segment = _segment(max(end, largest.nbytes))
+        job.segment = _segment(sources, end, max(end, largest.nbytes))
     except OSError:
         return None
-    memory = worker.memory(job.segment)
-    for offset, data in sources:
-        view = memoryview(data).cast("B")
-        for begin in range(0, len(view), _CHUNK):  # in pieces, as the daemon's thread stands still during each
-            piece = view[begin : begin + _CHUNK]
-            memory[offset + begin : offset + begin + len(piece)] = piece
     job.request = None
     return worker.Task(
         job.number,
@@ -702,18 +707,32 @@ def _place(job: _Job) -> worker.Task | None:
     )
 
 
-def _segment(size: int) -> SharedMemory:
-    """New shared memory. Raises OSError where there is not enough of it."""
-    segment = SharedMemory(f"harmonize-{secrets.token_hex(8)}", create=True, size=size)
+def _segment(sources: list[tuple[int, messages.Buffer]], end: int, size: int) -> SharedMemory:
+    """New shared memory with data at offsets, which fill it up to `end`. Raises OSError where there is not enough."""
+    segment = SharedMemory(f"harmonize-{os.getpid()}-{secrets.token_hex(4)}", create=True, size=size)
     if sys.platform == "linux":
-        # Without this the first one to touch a page that the system does not have is killed.
+        # Written as a file, which takes half of the time of touching it page by page, and tells when there is no room,
+        # where whoever touches is killed.
         try:
-            with open(f"/dev/shm/{segment.name}", "r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, size)
+            with open(f"/dev/shm/{segment.name}", "r+b", buffering=0) as file:
+                for offset, data in sources:
+                    file.seek(offset)
+                    view = memoryview(data).cast("B")
+                    while view:
+                        view = view[file.write(view) :]
+                if size > end:
+                    os.posix_fallocate(file.fileno(), end, size - end)
         except OSError:
             segment.close()
             segment.unlink()
             raise
+    else:
+        memory = worker.memory(segment)
+        for offset, data in sources:
+            view = memoryview(data).cast("B")
+            for begin in range(0, len(view), _CHUNK):  # in pieces, as the daemon's thread stands still during each
+                piece = view[begin : begin + _CHUNK]
+                memory[offset + begin : offset + begin + len(piece)] = piece
     return segment
 
 

@@ -133,19 +133,19 @@ class _Cancelled(Exception):
     """The task at hand is not wanted any more."""
 
 
-def main(connection: Connection, device: str) -> None:
+def main(connection: Connection, device: str, model: str) -> None:
     """Work until the pipe closes.
 
     Args:
         connection: this end of the pipe to the daemon.
-        device: as Harmonizer.load takes it.
+        device, model: as Harmonizer.load takes them; the model is what "auto" is to a client.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the daemon decides what it means
     tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
     # What every job needs again is kept, which saves a small image a twelfth of its time; what is for this image's size
     # goes back.
     tune_malloc(_KEPT, _SPARE)
-    engine = _Engine(connection, device)
+    engine = _Engine(connection, device, model)
     threading.Thread(target=_listen, args=(connection, tasks, engine), daemon=True).start()
     connection.send(engine.warm_up())
     while True:
@@ -180,6 +180,13 @@ def tune_malloc(kept: int, spare: int) -> None:
         mallopt(_M_TRIM_THRESHOLD, spare)
 
 
+def trim_malloc() -> None:
+    """Give all freed memory back to the system, where that is glibc's."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim:
+        trim(0)
+
+
 class _Engine:
     """The models of one device, and what runs on them.
 
@@ -187,10 +194,11 @@ class _Engine:
         cancelled: number of the latest task that is not wanted any more; written by the thread that listens.
     """
 
-    def __init__(self, connection: Connection, device: str) -> None:
+    def __init__(self, connection: Connection, device: str, model: str) -> None:
         self.cancelled = -1
         self._connection = connection
         self._device = device
+        self._usual = model
         self._harmonizers: dict[tuple[str, str], Harmonizer] = {}
 
     def warm_up(self) -> Ready:
@@ -293,10 +301,11 @@ class _Engine:
                 names = ", ".join(["auto", *weights.available()])
                 raise LinkError(Code.UNKNOWN_MODEL, f"there is no model {model!r}", f"choose one of {names}")
             try:
-                harmonizer = Harmonizer.load(model, device)
+                harmonizer = Harmonizer.load(self._usual if model == "auto" else model, device)
             except ValueError as error:  # no such device, or damaged weights
                 raise LinkError(Code.INTERNAL, str(error)) from error
-            harmonizer = self._harmonizers.setdefault((harmonizer.model, device), harmonizer)
+            if model == "auto" and self._usual == "auto":  # a shipped one, which may be there by its name already
+                harmonizer = self._harmonizers.setdefault((harmonizer.model, device), harmonizer)
             self._harmonizers[model, device] = harmonizer
         return self._harmonizers[model, device]
 

@@ -25,7 +25,7 @@ from gknet.data.transfers import linear_to_srgb, srgb_to_linear
 from gknet.network import GKNet
 
 SIZE = 256
-AS_IS = CompositesConfig(foreign_mask=0.0, grade=0.0, untouched=0.0, crop=(1.0, 1.0))
+AS_IS = CompositesConfig(foreign_mask=0.0, grade=0.0, sharpen=(0.0, 0.0), untouched=0.0, crop=(1.0, 1.0))
 
 
 def cdl(pixels: Tensor, generator: torch.Generator) -> Tensor:

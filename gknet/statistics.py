@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gknet.layers import luma, resize
+from gknet.layers import blur, luma, resize
 
 BINS = 16
 COLOR_STATISTICS = 2 * 6 * (2 + BINS) + 1
@@ -75,13 +75,6 @@ def _tone_bins(picture: Tensor, bins: int) -> Tensor:
     return (1 - (place - centres).abs()).clamp_min(0)
 
 
-def _blur(picture: Tensor) -> Tensor:
-    """3x3 box, by sums of shifted views: several times faster on a CPU than pooling."""
-    x = F.pad(picture, [1, 1, 1, 1], mode="replicate")
-    x = x[..., :-2] + x[..., 1:-1] + x[..., 2:]
-    return (x[..., :-2, :] + x[..., 1:-1, :] + x[..., 2:, :]) / 9
-
-
 def _grow(mask: Tensor, pixels: int) -> Tensor:
     return F.max_pool2d(mask, 2 * pixels + 1, 1, pixels)
 
@@ -130,10 +123,10 @@ def detail_statistics(composite: Tensor, mask: Tensor, bins: int) -> Tensor:
     picture, mask = composite.float(), mask.float()
     numbers = [_covariance(picture, region) for region in (mask, 1 - mask)]
     for scale in range(3):
-        blurred = _blur(picture)
+        blurred = blur(picture)
         detail = _products(picture - blurred)
         # The paste's edge is nobody's detail: both regions keep a pixel away from it.
-        reach = _blur(mask)
+        reach = blur(mask)
         regions = torch.cat([reach > 0.999, reach < 0.001], 1).to(picture)  # [B, 2, H, W]
         weight = (regions[:, :, None] * _tone_bins(blurred, bins)[:, None]).flatten(3)  # [B, 2, bins, P]
         area = weight.sum(3, keepdim=True)  # [B, 2, bins, 1]

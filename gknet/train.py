@@ -264,7 +264,7 @@ def composer_source(config: TrainConfig, device: torch.device, rank: int, world:
     training, held = photos.split(min(config.holdout, len(names) // 4), names)
     composer = Composer(training.to(device), size=config.size)
     # Judged on changed pictures as they come: what only widens the training data stays out.
-    as_is = CompositesConfig(foreign_mask=0.0, grade=0.0, untouched=0.0)
+    as_is = CompositesConfig(foreign_mask=0.0, grade=0.0, sharpen=(0.0, 0.0), untouched=0.0)
     judge = Composer(held.to(device), size=config.size, config=as_is) if len(held.photos) else None
 
     def batches(step: int) -> Batches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,15 @@ ROOT = Path(__file__).resolve().parent.parent
 # How long an example takes says nothing about the code on a busy machine.
 settings.register_profile("gknet", deadline=None)
 settings.load_profile("gknet")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Neither the daemon nor the settings of whoever runs the tests have a say in them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARMONIZE_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield
 
 
 @pytest.fixture(scope="session")

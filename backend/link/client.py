@@ -49,6 +49,7 @@ SILENCE = 15.0
 """Seconds without a byte from the daemon, which reports every second, or to it, after which a job fails."""
 
 _ANSWER = 5.0
+_PAUSES = (0.1, 0.5)
 _TICK = 0.2
 
 _Answer = TypeVar("_Answer", Accepted, Status)
@@ -123,6 +124,13 @@ class Client:
         Raises:
             LinkError: there is no daemon, or no result; `timeout`: there is none after that many seconds.
         """
+        for pause in _PAUSES:
+            try:
+                return self.begin(request, report).wait(timeout)
+            except LinkError as error:
+                if error.code != Code.NOT_RUNNING or self._python is None:
+                    raise
+            time.sleep(pause)  # it left just as it was asked; soon it takes no more connections, and another is started
         return self.begin(request, report).wait(timeout)
 
     def cancel(self, job: str) -> None:
@@ -193,6 +201,8 @@ class Client:
 
 class Job:
     """A job on its way. What goes wrong comes out of `result`; of the other methods only `cancel` and a report raise.
+
+    A daemon that leaves before it has accepted the job counts as `not_running`: begin it again.
 
     Attributes:
         id: as in Harmonize.
@@ -290,6 +300,8 @@ class Job:
             for frames in step() or ():
                 self._take(unpack_reply(frames))
         except LinkError as error:
+            if error.code == Code.LOST and not self._accepted:  # one that is just leaving still takes connections
+                error = LinkError(Code.NOT_RUNNING, "the daemon left before it took the job", "try again")
             self._drop(error)
         if self._moved != self._dealer.moved:
             self._moved, self._moved_at = self._dealer.moved, time.monotonic()

@@ -38,9 +38,12 @@ TEXTS = {
     "pixels": " px",
     "percent": " %",
     "log": "Open the log",
-    "log.missing": "There is no log yet: {path} comes with the first harmonization.",
+    "log.missing": "There is no log yet: it comes with the first harmonization.",
     "engine": "{model} on {device}",
+    "engine.label": "Engine",
     "engine.none": "not started yet",
+    "menu.image_convert": "Image > Convert Image Color Space",
+    "menu.layer_convert": "Layer > Convert > Convert Layer Color Space",
     # Layers, undo
     "layer": "{layer} (harmonized)",
     "undo": "Harmonize Layer",
@@ -50,7 +53,7 @@ TEXTS = {
     "stage.starting": "Starting the backend",
     "stage.sending": "Sending the picture",
     "stage.queued": "Waiting for another job",
-    "stage.copy": "Sending the picture",
+    "stage.copy": "Taking the picture in",
     "stage.foreground": "Finding the object",
     "stage.load": "Loading the network",
     "stage.check": "Checking the picture",
@@ -91,6 +94,10 @@ TEXTS = {
     "colour_model": (
         "The picture is in {model}; only RGB and greyscale can be harmonized. Convert it with {menu}, and harmonize "
         "again."
+    ),
+    "layer_model": (
+        "The active layer is in {model}; only RGB and greyscale can be harmonized. Convert it with {menu}, and "
+        "harmonize again."
     ),
     "running": "A harmonization is running already. Wait for it, or cancel it.",
     "not_running": "No harmonization is running.",

@@ -24,7 +24,8 @@ import psutil
 import pytest
 import zmq
 
-from backend import worker
+from backend import images, worker
+from backend.images import Picture
 from backend.link import messages
 from backend.link.messages import (
     Accepted,
@@ -130,6 +131,10 @@ class Daemon:
     def log(self) -> str:
         return "".join(path.read_text() for path in sorted((self.folder / "state").rglob("*.log")))
 
+    def segments(self) -> list[Path]:
+        """Its shared memory."""
+        return list(SHM.glob(f"harmonize-{self.process.pid}-*"))
+
     def client(self, key: str = "") -> Client:
         self.clients.append(Client(self.connection, key))
         return self.clients[-1]
@@ -166,14 +171,10 @@ def wait(condition: Callable[[], bool], timeout: float = 40) -> None:
         time.sleep(0.02)
 
 
-def segments() -> set[str]:
-    return {path.name for path in SHM.glob("harmonize-*")}
-
-
 @pytest.fixture(scope="module")
 def started() -> Iterator[Callable[..., Daemon]]:
     """(*options, folder=None) -> Daemon, of which nothing may be left in the end."""
-    before, daemons = segments(), []
+    daemons: list[Daemon] = []
     with tempfile.TemporaryDirectory(prefix="hz") as base:
 
         def start(*options: str, folder: Path | None = None) -> Daemon:
@@ -186,7 +187,7 @@ def started() -> Iterator[Callable[..., Daemon]]:
         yield start
         for daemon in daemons:
             daemon.close()
-    assert segments() <= before
+    assert not [segment for daemon in daemons for segment in daemon.segments()]
 
 
 @pytest.fixture(scope="module")
@@ -625,32 +626,30 @@ def test_sigterm_answers_jobs_and_leaves_nothing(started: Callable[..., Daemon])
     daemon = started("--tcp")
     assert [endpoint[:6] for endpoint in daemon.connection["endpoints"]] == ["ipc://", "tcp://"]
     client = daemon.client()
-    before = segments()
     with daemon.stopped_worker() as pid:
         client.send(job())
         client.until(Progress, stage="copy")
-        assert segments() > before
+        assert daemon.segments()
         daemon.process.terminate()
         error = client.final()
         assert isinstance(error, Error) and error.code == Code.STOPPING
         assert daemon.process.wait(10) == 0
         assert not psutil.pid_exists(pid)
         assert daemon.process.communicate() == ("", "")
-    assert segments() <= before
+    assert not daemon.segments()
     assert [path.name for path in daemon.file("").iterdir() if path.name != "lock"] == []
 
 
 def test_a_killed_daemon_leaves_no_worker_and_no_segment_and_is_replaced(started: Callable[..., Daemon]) -> None:
     daemon = started()
     client = daemon.client()
-    before = segments()
     pid = daemon.worker()
     client.send(job(512, feather=1000.0))
     client.until(Progress, stage="foreground")
     daemon.process.kill()
     daemon.process.wait()
     wait(lambda: not psutil.pid_exists(pid), timeout=5)
-    wait(lambda: segments() <= before, timeout=5)
+    wait(lambda: not daemon.segments(), timeout=5)
     replacement = started(folder=daemon.folder)
     assert replacement.connection["key"] != daemon.connection["key"]
     assert isinstance(replacement.client().ask(Hello("again")), Welcome)
@@ -703,6 +702,58 @@ def test_the_commands_speak_to_the_daemon(started: Callable[..., Daemon]) -> Non
     assert status.returncode == 3 and "no daemon is running" in complaint
     stop = daemon.command("stop")
     assert stop.communicate()[0] == "no daemon is running\n" and stop.returncode == 0
+
+
+@pytest.mark.parametrize("case", ["RGB 8", "RGBA 16", "grey 8", "RGB float", "own alpha", "soft, half"])
+def test_run_gives_the_same_bytes_with_and_without_daemon(daemon: Daemon, tmp_path: Path, case: str) -> None:
+    """And loads no torch where the daemon computes."""
+    depth = "f32" if "float" in case else "u16" if "16" in case else "u8"
+    image = picture(300, 200, {"R": 3, "g": 1, "o": 4, "s": 3}[case[0]] + ("RGBA" in case), depth)
+    arguments = ["in.tif", "mask.png", "--strength", "0.5" if "half" in case else "1"]
+    mask = disc(300, 200)
+    if case == "own alpha":
+        image[..., 3] = mask
+        del arguments[1]
+    images.write(tmp_path / "in.tif", Picture(image[..., 0] if image.shape[2] == 1 else image))
+    images.write(tmp_path / "mask.png", Picture(mask if "soft" in case else mask // 255 * 255))
+    said, written = {}, {}
+    for how in ("--daemon", "--no-daemon", "--device=auto"):
+        line = [sys.executable, "-X", "importtime", "-m", "backend.cli", "run", *arguments, "-o", "out.tif"]
+        line += [] if how == "--device=auto" and case != "RGB 8" else [how]
+        environment = {**daemon.environment, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(line, env=environment, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        said[how], written[how] = done.stdout, (tmp_path / "out.tif").read_bytes()
+        assert (" torch\n" in done.stderr) != ("by the daemon" in done.stdout)
+    assert len(set(written.values())) == 1 and written["--daemon"] != (tmp_path / "in.tif").read_bytes()
+    assert "by the daemon" in said["--daemon"] and "by the daemon" not in said["--no-daemon"]
+    assert ("by the daemon" in said["--device=auto"]) == (case != "RGB 8")  # whoever names a device wants it here
+
+
+def test_run_starts_a_daemon_only_when_told(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="hz") as runtime:
+        environment = {**os.environ, DIRECTORY_VARIABLE: runtime, "XDG_STATE_HOME": str(tmp_path)}
+        images.write(tmp_path / "in.png", Picture(picture(64, 64, 3)))
+        images.write(tmp_path / "mask.png", Picture(disc(64, 64)))
+
+        def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+            line = [sys.executable, "-m", "backend.cli", *arguments]
+            return subprocess.run(line, env=environment, cwd=ROOT, capture_output=True, text=True)
+
+        files = [str(tmp_path / name) for name in ("in.png", "mask.png")]
+        run = ["run", *files, "-o", str(tmp_path / "out.png")]
+        assert "by the daemon" not in command(*run).stdout
+        assert command("status").returncode == 3
+        refused = command(*run, "--daemon", "--device", "cpu")
+        assert refused.returncode == 2 and "exclude each other" in refused.stderr
+        try:
+            assert "by the daemon" in command(*run, "--daemon").stdout
+            unknown = command(*run, "--daemon", "--model", "nonesuch")
+            assert unknown.returncode == 3 and "there is no model 'nonesuch'" in unknown.stderr
+            assert "by the daemon" in command(*run).stdout
+        finally:
+            assert command("stop").returncode == 0
+        assert "by the daemon" not in command(*run).stdout
 
 
 def test_status_loads_nothing_heavy(daemon: Daemon) -> None:

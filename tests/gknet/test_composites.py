@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from gknet.data.composites import Batch, Composer, CompositesConfig, looks_wrong
 from gknet.data.photos import PhotoSet, load_photos
+from gknet.layers import blur
 
 MakePhotos = Callable[..., Path]
 
@@ -80,13 +82,44 @@ def test_only_the_foreground_and_its_soft_rim_change(photos: PhotoSet) -> None:
 def test_drawn_errors_decide_the_sizes(photos: PhotoSet) -> None:
     def median(drawn: float) -> float:
         config = CompositesConfig(
-            error_median=drawn, error_spread=0.1, error_range=(20, 20000), candidates=16, untouched=0.0
+            error_median=drawn,
+            error_spread=0.1,
+            error_range=(20, 20000),
+            candidates=16,
+            sharpen=(0.0, 0.0),
+            untouched=0.0,
         )
         composer = Composer(photos, size=64, config=config)
         return float(torch.cat([fmse(composer.batch(32, seed)) for seed in range(3)]).median())
 
     small, large = median(200), median(2000)
-    assert small < 500 < 1200 < large
+    assert small < 500 < 1000 < large
+
+
+def test_sharpening_adds_and_takes_detail_of_the_whole_photo(photos: PhotoSet) -> None:
+    def real(amount: float) -> torch.Tensor:
+        config = CompositesConfig(sharpen=(amount, amount), grade=0.0, foreign_mask=0.0)
+        return Composer(photos, size=64, config=config).batch(8, 5).real
+
+    def detail(x: torch.Tensor) -> float:
+        return float((x - blur(x)).abs().mean())
+
+    assert detail(real(-0.5)) < 0.9 * detail(real(0.0)) < 0.8 * detail(real(0.5))
+
+
+def test_balance_evens_out_the_sources(photos: PhotoSet) -> None:
+    rare = replace(
+        photos, source=torch.tensor([0, 0, 0, 0, 0, 0, 0, 1])
+    )  # an eighth of the photos, half of the sources
+
+    def share(balance: float) -> float:
+        config = CompositesConfig(balance=balance, grade=0.0, sharpen=(0.0, 0.0), crop=(1.0, 1.0), foreign_mask=0.0)
+        batch = Composer(rare, size=80, config=config).batch(128, 6)
+        shown = torch.nn.functional.interpolate(rare.photos[7:].float() / 255, size=(80, 80))
+        either_way = torch.stack([(batch.real - x).abs().mean((1, 2, 3)) for x in (shown, shown.flip(3))]).amin(0)
+        return float((either_way < 0.02).float().mean())
+
+    assert share(0.0) < 0.25 < 0.35 < share(1.0) < 0.65
 
 
 def test_photographic_share(photos: PhotoSet) -> None:

@@ -337,6 +337,23 @@ def test_a_daemon_that_left_between_two_jobs_is_replaced(client: Client) -> None
     assert client.harmonize(request()).model == "gknet"
 
 
+@pytest.mark.parametrize("greeted", [False, True])
+def test_a_daemon_that_leaves_as_it_is_asked_is_replaced(client: Client, greeted: bool) -> None:
+    """It takes the connection, or even holds one, and goes before it has read what is sent."""
+    client.harmonize(request())
+    before = rendezvous.find()
+    assert before
+    os.kill(before.pid, signal.SIGSTOP)
+    if not greeted:
+        client.close()
+        client._idle.append((client._connect(), False))
+    killer = threading.Timer(0.3, kill)
+    killer.start()
+    assert client.harmonize(request(size=5_000_000)).model == "gknet"
+    killer.join()
+    assert client.status().pid != before.pid
+
+
 def test_a_wrong_key_is_refused(client: Client) -> None:
     client.harmonize(request())
     client.close()

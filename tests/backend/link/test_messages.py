@@ -39,7 +39,6 @@ from backend.link.messages import (
     unpack_reply,
     unpack_request,
 )
-from gknet.color import TRANSFERS
 
 IMAGE = Image(Rect(-2, 3, 4, 2), "BGRA", "u16", bytes(range(64)), transfer="linear")
 JOB = Harmonize(
@@ -118,10 +117,6 @@ def test_every_layout_and_dtype_has_its_size(layout: str, dtype: str) -> None:
     for wrong in (size - 1, size + 1, 0):
         with pytest.raises(LinkError, match=f"is {size} bytes, but {wrong} came"):
             Pixels(Rect(0, 0, 5, 3), layout, dtype, bytes(wrong))
-
-
-def test_transfers_are_those_of_the_engine() -> None:
-    assert messages.TRANSFERS == TRANSFERS
 
 
 def test_a_newer_minor_version_is_understood() -> None:

@@ -1,0 +1,121 @@
+"""Where `harmonize run` has its colours from: the daemon, or the network in this process.
+
+Both give the same unblended colours, and `blend` lays them over the image, so the same bytes come out. torch is
+imported only where this process computes.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backend.link.client import Client
+from backend.link.messages import Harmonize, Image, Pixels, Rect, new_job
+
+Array = npt.NDArray[Any]
+
+DTYPES = {"uint8": "u8", "uint16": "u16", "float16": "f16", "float32": "f32"}
+"""The protocol's names of numpy's types."""
+LAYOUTS = {1: "GRAY", 2: "GRAYA", 3: "RGB", 4: "RGBA"}
+"""And of numbers of channels."""
+
+_STRIP = 256
+
+
+@dataclass(frozen=True)
+class Harmonized:
+    """An engine's answer.
+
+    Attributes:
+        colours: [h, w, C] without alpha, in the image's type: the foreground's colours at full strength, unblended.
+        area: the rows and columns of the image that they fill; no foreground lies outside.
+        engine: what made them, for people.
+    """
+
+    colours: Array
+    area: tuple[slice, slice]
+    engine: str
+
+
+def in_process(image: Array, mask: Array, *, icc: bytes | None, model: str, device: str) -> Harmonized:
+    """By the network in this process.
+
+    Args:
+        image: [H, W] or [H, W, C], uint8, uint16 or float32; alpha tells what is absent.
+        mask: [H, W], uint8, uint16 or float32 0..1.
+        icc: the image's profile; without one it is sRGB.
+        model, device: as Harmonizer.load takes them.
+
+    Raises:
+        ValueError: no such model or device, or an image that cannot be harmonized.
+    """
+    from gknet import Harmonizer
+
+    done = Harmonizer.load(model, device).harmonize(image, mask, profile=icc, blend=False)
+    whole = slice(0, mask.shape[0]), slice(0, mask.shape[1])
+    colours = _channels(np.asarray(done.image))
+    return Harmonized(colours[..., : _colours(colours)], whole, f"{done.model} on {done.device}")
+
+
+def by_daemon(image: Array, mask: Array, *, icc: bytes | None, model: str, start: bool) -> Harmonized:
+    """By the user's daemon; arguments as for `in_process`.
+
+    Args:
+        start: start a daemon where none runs.
+
+    Raises:
+        LinkError: why there is no result.
+    """
+    with Client("harmonize run", python=sys.executable if start else None) as client:
+        request = Harmonize(new_job(), Image(*_sent(image)), icc=icc, selection=Pixels(*_sent(mask)), model=model)
+        result = client.harmonize(request)
+    rect, pixels = result.pixels.rect, _channels(image)
+    received = np.frombuffer(result.pixels.data, image.dtype).reshape(rect.height, rect.width, -1)
+    area = slice(rect.y, rect.y + rect.height), slice(rect.x, rect.x + rect.width)
+    return Harmonized(received[..., : _colours(pixels)], area, f"{result.model} on {result.device}, by the daemon")
+
+
+def blend(image: Array, mask: Array, harmonized: Harmonized, strength: float) -> Array:
+    """The image with the harmonized colours over it, as opaque as strength x mask says: of the image's shape and type.
+
+    What the mask leaves out stays as it is, bit for bit, and so does alpha; where it is full, at full strength, the
+    colours are the engine's, bit for bit.
+
+    Args:
+        strength: 0..1.
+    """
+    result: Array = image.copy()
+    out = _channels(result)[harmonized.area]
+    out = out[..., : _colours(_channels(image))]
+    opacity = mask[harmonized.area]
+    full = np.float32(np.iinfo(mask.dtype).max if mask.dtype.kind == "u" else 1)
+    for top in range(0, len(out), _STRIP):
+        rows = slice(top, top + _STRIP)
+        weight = (opacity[rows] / full * np.float32(strength))[..., None]
+        before = out[rows].astype(np.float32)
+        after = harmonized.colours[rows].astype(np.float32)
+        values = np.where(weight < 1, before + weight * (after - before), after)
+        np.copyto(out[rows], np.rint(values) if out.dtype.kind == "u" else values, where=weight > 0, casting="unsafe")
+    return result
+
+
+def _channels(image: Array) -> Array:
+    """[H, W, C], not copied."""
+    channels: Array = image[..., None] if image.ndim == 2 else image
+    return channels
+
+
+def _colours(image: Array) -> int:
+    """Channels that are not alpha."""
+    return int(image.shape[2]) - (image.shape[2] in (2, 4))
+
+
+def _sent(image: Array) -> tuple[Rect, str, str, memoryview]:
+    """What backend.link.messages.Pixels is made of."""
+    pixels = np.ascontiguousarray(_channels(image))
+    height, width, channels = pixels.shape
+    return Rect(0, 0, width, height), LAYOUTS[channels], DTYPES[pixels.dtype.name], pixels.data
