@@ -126,8 +126,10 @@ def remove(image: int, item: int) -> None:
     Gimp.Image.get_by_id(image).remove_layer(_item(item))
 
 
-def copy(image: int, item: int) -> None:
-    Gimp.Image.get_by_id(image).insert_layer(_item(item).copy(), None, 0)
+def copy(image: int, item: int) -> int:
+    made = _item(item).copy()
+    Gimp.Image.get_by_id(image).insert_layer(made, None, 0)
+    return made.get_id()
 
 
 def indexed(image: int) -> None:
