@@ -33,7 +33,9 @@ def main(arguments: list[str]) -> int:
     commands.add_parser("demo", help="harmonize the pictures in examples/ into out/demo")
     test = commands.add_parser("test", help="run the linter, the type check and the test suite")
     test.add_argument(
-        "--ci", action="store_true", help="for CI: installs Debian's venv and Krita, and missing data fails the tests"
+        "--ci",
+        action="store_true",
+        help="for CI: installs Debian's venv, Krita and GIMP 3, and missing data fails the tests",
     )
     options = parser.parse_args(arguments)
     try:
@@ -42,6 +44,7 @@ def main(arguments: list[str]) -> int:
         if options.ci:
             debian.ensure_venv()
             debian.ensure_krita()
+            debian.ensure_gimp()
         return check({"GKNET_CI": "1"} if options.ci else {})
     except InstallError as error:
         print(f"error: {error}", file=sys.stderr)
