@@ -79,21 +79,23 @@ def _rows(source: str, out: Path, stdin: TextIO) -> tuple[Path, list[Row]]:
     if source == "-":
         return Path(), [_parsed(line, "standard input") for line in stdin if line.strip()]
     if path.is_dir():
-        return path, _files(path.rglob("*"), out)
+        return path, _files(path.rglob("*"), path, out)
     if path.suffix.lower() in MANIFESTS and path.is_file():
         return path.parent, list(_manifest(path))
     if glob.has_magic(source):
-        fixed = itertools.takewhile(lambda part: not glob.has_magic(part), path.parts)
-        return Path(*fixed), _files(map(Path, glob.glob(source, recursive=True)), out)
+        root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+        return root, _files(map(Path, glob.glob(source, recursive=True)), root, out)
     if path.is_file():
         raise CatalogError(f"{path} is neither a folder nor a manifest: one image is for harmonize run")
     raise CatalogError(f"{path} does not exist: check its name")
 
 
-def _files(paths: Iterable[Path], out: Path) -> list[Row]:
-    made = os.path.abspath(out) + os.sep
-    found = (p for p in paths if p.suffix.lower() in IMAGES and p.is_file() and not p.name.startswith("."))
-    return [{"image": os.path.abspath(p)} for p in sorted(found) if not os.path.abspath(p).startswith(made)]
+def _files(paths: Iterable[Path], root: Path, out: Path) -> list[Row]:
+    """The images among the paths, without those of an output folder inside the root."""
+    made = Path(os.path.abspath(out))
+    results = made if made != Path(os.path.abspath(root)) else None
+    found = (Path(os.path.abspath(path)) for path in paths if path.suffix.lower() in IMAGES and path.is_file())
+    return [{"image": path} for path in sorted(found) if results not in path.parents and path.name[0] != "."]
 
 
 def _manifest(path: Path) -> Iterator[Row]:

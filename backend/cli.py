@@ -144,16 +144,12 @@ def run(
     click.echo(f"{output}: {written}; {harmonized.engine}, {1000 * (time.perf_counter() - start):.0f} ms")
 
 
-class _Shard(click.ParamType[Any]):
+def _shard(context: click.Context, option: click.Parameter, value: str) -> tuple[int, int]:
     """I/N, as (I, N)."""
-
-    name = "I/N"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        index, slash, count = str(value).partition("/")
-        if slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count):
-            return int(index), int(count)
-        self.fail(f"{value!r} is not I/N with I from 1 to N", param, ctx)
+    index, slash, count = value.partition("/")
+    if slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count):
+        return int(index), int(count)
+    raise click.BadParameter(f"{value!r} is not I/N with I from 1 to N")
 
 
 @main.command()
@@ -171,7 +167,9 @@ class _Shard(click.ParamType[Any]):
     "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Where no manifest says otherwise."
 )
 @click.option("--resume", is_flag=True, help="Leave what an earlier run has made of the same.")
-@click.option("--shard", type=_Shard(), default="1/1", show_default=True, help="Do the I-th of N parts alone.")
+@click.option(
+    "--shard", metavar="I/N", callback=_shard, default="1/1", show_default=True, help="Do the I-th of N parts alone."
+)
 @click.option(
     "--on-error", type=click.Choice(["skip", "stop"]), default="skip", show_default=True, help="What a failure does."
 )

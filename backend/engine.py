@@ -6,7 +6,6 @@ imported only where this process computes.
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -50,22 +49,18 @@ class Network:
 
     Attributes:
         name: the model and its device, for people.
-        digest: hexadecimal SHA-256 of the weights, whatever their file is called.
+        digest: of the weights, whatever their file is called (gknet.weights.digest).
 
     Raises:
         ValueError: no such model or device.
     """
 
     def __init__(self, model: str, device: str) -> None:
-        from gknet import Harmonizer
+        from gknet import Harmonizer, weights
 
         self._harmonizer = Harmonizer.load(model, device)
         self.name = f"{self._harmonizer.model} on {self._harmonizer.device}"
-        weights = self._harmonizer.network.state_dict()
-        content = hashlib.sha256()
-        for key in sorted(weights):
-            content.update(key.encode() + weights[key].cpu().contiguous().numpy().tobytes())
-        self.digest = content.hexdigest()
+        self.digest = weights.digest(self._harmonizer.model if model == "auto" else model)
 
     def __call__(self, image: Array, mask: Array, *, icc: bytes | None) -> Harmonized:
         """Harmonize one image.

@@ -208,8 +208,6 @@ def test_a_failure_is_skipped_and_stands_in_a_manifest_that_can_be_tried_again(t
 
 def test_stop_ends_at_the_first_failure(tmp_path: Path, tree: Path) -> None:
     (tree / "a.png").write_bytes(b"no picture")
-    for number in range(20):
-        add(tree, f"more/{number}.png", number)
     result = batch(tree, tmp_path / "out", "--mask", RULE, "--on-error", "stop")
     assert result.exit_code == 2 and "0 done, 0 were done already, 1 failed" in result.stdout
     assert outputs(tmp_path / "out") == {}
@@ -217,7 +215,7 @@ def test_stop_ends_at_the_first_failure(tmp_path: Path, tree: Path) -> None:
 
 def test_a_killed_batch_leaves_nothing_half_written_and_resumes(tmp_path: Path) -> None:
     tree, out = tmp_path / "photos", tmp_path / "out"
-    names = [f"{number % 3}/{number:02}.png" for number in range(30)]
+    names = [f"{number % 3}/{number:02}.png" for number in range(12)]
     for number, name in enumerate(names):
         add(tree, name, number)
     assert batch(tree, tmp_path / "whole", "--mask", RULE).exit_code == 0
@@ -225,7 +223,7 @@ def test_a_killed_batch_leaves_nothing_half_written_and_resumes(tmp_path: Path) 
     assert sorted(whole) == sorted(names)
     command = [sys.executable, "-m", "backend.cli", "batch", str(tree), "-o", str(out), "--mask", RULE, "--resume"]
     noted = out / FOLDER / "done-1-of-1.jsonl"
-    for enough in (3, 9, 15):
+    for enough in (2, 5):
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         deadline = time.monotonic() + 60
         while not noted.exists() or noted.read_bytes().count(b"{") < enough:
@@ -241,9 +239,9 @@ def test_a_killed_batch_leaves_nothing_half_written_and_resumes(tmp_path: Path) 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     made_now, kept = map(int, re.findall(r"(\d+) done, (\d+) were done already, 0 failed", done.stdout)[0])
-    assert made_now + kept == len(names) and kept >= 15
+    assert made_now + kept == len(names) and kept >= 5
     assert outputs(out) == whole
-    assert "0 done, 30 were done already" in batch(tree, out, "--mask", RULE, "--resume").stdout
+    assert "0 done, 12 were done already" in batch(tree, out, "--mask", RULE, "--resume").stdout
 
 
 def test_two_processes_never_share_a_shard(tmp_path: Path, tree: Path) -> None:
