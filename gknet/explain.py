@@ -42,7 +42,8 @@ def kernel_clusters(level: Level, clusters: int = figures.CATEGORIES) -> npt.NDA
     _, labels = kmeans2(points, clusters, minit="++", rng=0)
     gains = points.sum(1)
     order = np.argsort([gains[labels == k].mean() if (labels == k).any() else np.inf for k in range(clusters)])
-    return np.argsort(order)[labels].reshape(h, w)
+    numbered: npt.NDArray[np.intp] = np.argsort(order)[labels].reshape(h, w)
+    return numbered
 
 
 def strangeness(level: Level) -> float:
