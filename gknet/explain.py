@@ -55,6 +55,12 @@ def strangeness(level: Level) -> float:
     return float((kernels - identity).abs().mean())
 
 
+def column_share(level: Level) -> float:
+    """How much of the kernels' variance over the picture, 0..1, the column alone tells."""
+    kernels = level.kernels.float()
+    return float(kernels.mean(1).var(1, correction=0).sum() / kernels.var((1, 2), correction=0).sum().clamp_min(1e-20))
+
+
 def lightness_hue_saturation(before: Values, after: Values) -> tuple[Values, Values, Values]:
     """How colours change, in CIE LCh.
 
@@ -75,13 +81,15 @@ def lightness_hue_saturation(before: Values, after: Values) -> tuple[Values, Val
 def change_figure(seen: Inside, composite: Values, mask: Values) -> list[Row]:
     """What changed, and how much of it the global tone step does alone; at the network's size."""
     after = _limited(seen.harmonized)
-    light, hue, chroma = (np.where(mask > 0, x, 0) for x in lightness_hue_saturation(composite, after))
+    differences = lightness_hue_saturation(composite, after)
+    medians = [np.nanmedian(x[mask > 0.5]) if (mask > 0.5).any() else np.nan for x in differences]
+    light, hue, chroma = (np.where(mask > 0, x, 0) for x in differences)
     rows: list[Row] = [
         [("composite", _picture(composite)), ("harmonized", _picture(after))],
         [
-            ("lightness, L* -25..25", figures.signed(light, 25)),
-            ("hue, -90..90 degrees", figures.signed(hue, 90)),
-            ("saturation, chroma -25..25", figures.signed(chroma, 25)),
+            (f"lightness, L* -25..25: {medians[0]:+.0f}", figures.signed(light, 25)),
+            (f"hue, -90..90 degrees: {medians[1]:+.0f}", figures.signed(hue, 90)),
+            (f"chroma, -25..25: {medians[2]:+.0f}", figures.signed(chroma, 25)),
         ],
     ]
     if seen.global_tone is not None:
@@ -99,7 +107,8 @@ def kernels_figure(seen: Inside) -> list[Row]:
     for number, level in enumerate(seen.levels, 1):
         labels = kernel_clusters(level)
         h, w = labels.shape
-        row.append((f"level {number}, {w}x{h}, off by {strangeness(level):.3f}", figures.categories(labels)))
+        text = f"{number}: {w}x{h}, off by {strangeness(level):.3f}, {column_share(level):.0%} by column"
+        row.append((text, figures.categories(labels)))
     return [row]
 
 

@@ -109,6 +109,9 @@ def test_clusters_find_kernels_that_differ() -> None:
     expected[5:, 4:] = 0
     np.testing.assert_array_equal(labels, expected)
     assert explain.strangeness(level) == pytest.approx((20 * 2 + 12 * 3) / (18 * 64))
+    assert 0.1 < explain.column_share(level) < 0.9
+    kernels[4, :, 4:] = 3
+    assert explain.column_share(level) == pytest.approx(1)
 
 
 def test_lightness_hue_and_saturation_are_told_apart() -> None:
