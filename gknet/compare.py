@@ -31,7 +31,7 @@ class Composite:
 
 
 def read_composites(folder: Path) -> list[Composite]:
-    """The composites of a folder: ``composites/`` and ``masks/`` with files of the same names, or iHarmony4's test lists.
+    """The composites of a folder with ``composites/`` and ``masks/``, of equal names, or in iHarmony4's layout.
 
     Raises:
         DataError: the folder is neither, or a composite has no mask.

@@ -59,7 +59,7 @@ def read_votes(files: Iterable[Path]) -> list[tuple[str, str]]:
 def rank(votes: list[tuple[str, str]]) -> list[Rank]:
     """Fit the Bradley-Terry model by maximum likelihood; the intervals are Wald's, from the observed information.
 
-    They take votes as independent; those of one person or of one picture are not quite, so the true intervals are wider.
+    They take votes as independent; those of one person or of one picture are not quite: true intervals are wider.
 
     Args:
         votes: (winner, loser).
@@ -84,7 +84,7 @@ def rank(votes: list[tuple[str, str]]) -> list[Rank]:
     groups, _ = connected_components(wins, connection="strong")
     if groups > 1:
         raise VotesError(
-            "some methods won or lost every vote against the others, or were never shown beside them: collect more votes"
+            "some methods won or lost every vote against the others, or were never shown with them: collect more votes"
         )
 
     def loss(scores: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
