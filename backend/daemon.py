@@ -48,6 +48,7 @@ QUEUE = 32
 _TICK = 200  # milliseconds between looks at what is due, with jobs
 _QUIET = 1000  # and without
 _REPORT = 0.7  # with a tick, progress comes at least once a second
+_REST = 0.5
 _LINGER = 1.0
 _PATIENCE = 5.0
 _LOOK = 0.02
@@ -103,7 +104,7 @@ def serve(settings: Settings) -> None:
         LinkError: `directory`: the runtime directory cannot be used; `not_started`: one is running already.
     """
     os.umask(0o077)
-    worker.tune_malloc(_KEPT, _SPARE, arenas=1)  # its threads hardly compute, so they need none of their own
+    worker.tune_malloc(_KEPT, _SPARE)
     with contextlib.ExitStack() as stack:
         _lock(stack)
         _log_to(log_file())
@@ -289,6 +290,7 @@ class _Daemon:
         self._numbers = 0
         self._done = self._failed = self._cancelled = 0
         self._idle_since = time.monotonic()
+        self._trimmed = False
         self._refused = 0
         self._refused_logged = -float("inf")
         self._complained: set[bytes] = set()
@@ -316,7 +318,7 @@ class _Daemon:
         for source in (self._router, self._monitor, self._mailbox):
             poller.register(source, zmq.POLLIN)
         while not self._stopping:
-            busy = self._jobs or self._leaving
+            busy = self._jobs or self._leaving or not self._trimmed
             ready = dict(poller.poll(_TICK if busy else _QUIET))
             self._events()
             if self._router in ready:
@@ -656,7 +658,10 @@ class _Daemon:
             _log.warning("%d connections refused: no key, a wrong one, or no ZeroMQ", self._refused)
             self._refused, self._refused_logged = 0, now
         if self._jobs or any(process.job for process in self._workers):
-            self._idle_since = now
+            self._idle_since, self._trimmed = now, False
+        elif not self._trimmed and now - self._idle_since >= _REST:
+            self._trimmed = True
+            worker.trim_malloc()
         elif self._settings.idle and now - self._idle_since >= self._settings.idle:
             _log.info("leaving after %g seconds without a job", self._settings.idle)
             self.stop()

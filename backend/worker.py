@@ -43,7 +43,7 @@ _FAINTEST = 1 / 255
 _STRIP = 256
 _KEPT = 4 << 20
 _SPARE = 32 << 20
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 class Place(NamedTuple):
@@ -167,20 +167,24 @@ def _listen(connection: Connection, tasks: queue.SimpleQueue[Task], engine: _Eng
             tasks.put(received)
 
 
-def tune_malloc(kept: int, spare: int, arenas: int = 0) -> None:
+def tune_malloc(kept: int, spare: int) -> None:
     """Bound the freed memory that a process holds on to, which glibc lets grow with the largest piece there was.
 
     Args:
         kept: pieces of more bytes than this go back to the system at once.
         spare: most bytes of smaller ones that are kept (by each of malloc's arenas).
-        arenas: most of those, which threads would otherwise have of their own; 0 leaves it to glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
         mallopt(_M_MMAP_THRESHOLD, kept)
         mallopt(_M_TRIM_THRESHOLD, spare)
-        if arenas:
-            mallopt(_M_ARENA_MAX, arenas)
+
+
+def trim_malloc() -> None:
+    """Give all freed memory back to the system, where that is glibc's."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim:
+        trim(0)
 
 
 class _Engine:

@@ -1,4 +1,4 @@
-"""What only CI does, as root on Debian: installs the one system package that a bare Python lacks."""
+"""What only CI does, as root on Debian: installs the system packages that the tests need and a bare system lacks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,25 @@ import sys
 
 from installer.environment import lacks_venv
 
+_KRITA = ["krita", "python3-pyqt5", "python3-pyqt5.sip", "xvfb"]
+
 
 def ensure_venv() -> None:
     """Install python3-venv if this is Debian's own Python and it cannot make virtual environments."""
+    if sys.base_prefix == "/usr" and lacks_venv():
+        _install(["python3-venv"])
+
+
+def ensure_krita() -> None:
+    """Install Krita, and a screen that nobody sees, for the tests of the plugin."""
+    if not all(map(shutil.which, ("krita", "Xvfb"))):
+        _install(_KRITA)
+
+
+def _install(packages: list[str]) -> None:
     apt = shutil.which("apt-get")
-    if apt is None or os.geteuid() != 0 or sys.base_prefix != "/usr" or not lacks_venv():
+    if apt is None or os.geteuid() != 0:
         return
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for arguments in (["update"], ["install", "--yes", "--no-install-recommends", "python3-venv"]):
-        subprocess.run([apt, "-qq", *arguments], check=False, env=quiet)
+    for arguments in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
+        subprocess.run([apt, "-qq", *arguments], check=False, env=quiet, stdout=subprocess.DEVNULL)
