@@ -102,7 +102,7 @@ def run(items: list[Item], ledger: Ledger, network: Network, *, stop: bool) -> S
             summary.seconds["writing"] += seconds
             bar.update()
 
-        for item, reading in _ahead(items, ledger, network.digest, pool, threads):
+        for item, reading in _ahead(items, ledger, network.identity, pool, threads):
             try:
                 read = reading.result()
                 if isinstance(read, Entry):

@@ -191,8 +191,8 @@ def batch(
     row in JSON. Relative paths begin at the folder that holds the source.
 
     FOLDER gets the same tree. FOLDER/harmonize-batch has a contact sheet, what failed as a manifest, and what
-    --resume needs: it goes by the content of image and mask, the strength and the weights, and makes again what is not
-    there, was changed since, or would come out otherwise.
+    --resume needs: it goes by the content of image and mask, the strength, the weights and the program's version, and
+    makes again what is not there or was changed since.
     """
     from backend import catalog, ledger
 

@@ -6,6 +6,7 @@ imported only where this process computes.
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,8 @@ class Network:
 
     Attributes:
         name: the model and its device, for people.
-        digest: of the weights, whatever their file is called (gknet.weights.digest).
+        identity: the program's version and the digest of the weights, whatever their file is called: same identity,
+            same results.
 
     Raises:
         ValueError: no such model or device.
@@ -60,7 +62,8 @@ class Network:
 
         self._harmonizer = Harmonizer.load(model, device)
         self.name = f"{self._harmonizer.model} on {self._harmonizer.device}"
-        self.digest = weights.digest(self._harmonizer.model if model == "auto" else model)
+        content = weights.digest(self._harmonizer.model if model == "auto" else model)
+        self.identity = f"{importlib.metadata.version('gknet-harmonize')} {content}"
 
     def __call__(self, image: Array, mask: Array, *, icc: bytes | None) -> Harmonized:
         """Harmonize one image.

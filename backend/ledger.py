@@ -55,7 +55,7 @@ def digest(path: Path) -> str:
 
 
 def key(item: Item, network: str) -> str:
-    """What decides an output: the content of image and mask, the strength, and the digest of the network.
+    """What decides an output: the content of image and mask, the strength, and the identity of the network.
 
     Raises OSError.
     """

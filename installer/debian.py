@@ -24,6 +24,12 @@ def ensure_krita() -> None:
         _install(_KRITA)
 
 
+def ensure_chromium() -> None:
+    """Install Chromium, for the tests of the pages that `gknet` makes."""
+    if not shutil.which("chromium"):
+        _install(["chromium"])
+
+
 def _install(packages: list[str]) -> None:
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:

@@ -42,6 +42,7 @@ def main(arguments: list[str]) -> int:
         if options.ci:
             debian.ensure_venv()
             debian.ensure_krita()
+            debian.ensure_chromium()
         return check({"GKNET_CI": "1"} if options.ci else {})
     except InstallError as error:
         print(f"error: {error}", file=sys.stderr)
