@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     test.add_argument(
         "--ci",
         action="store_true",
-        help="for CI: installs Debian's venv, Krita and GIMP 3, and missing data fails the tests",
+        help="for CI: installs Debian's venv, Krita, GIMP 3 and Chromium, and missing data fails the tests",
     )
     options = parser.parse_args(arguments)
     try:
@@ -45,6 +45,7 @@ def main(arguments: list[str]) -> int:
             debian.ensure_venv()
             debian.ensure_krita()
             debian.ensure_gimp()
+            debian.ensure_chromium()
         return check({"GKNET_CI": "1"} if options.ci else {})
     except InstallError as error:
         print(f"error: {error}", file=sys.stderr)
