@@ -58,6 +58,9 @@ def activate(name):
 
 
 def close_all():
+    controller().cancel()
+    while controller().running:
+        yield 20
     for each in app.documents():
         each.setBatchmode(True)
         each.setModified(False)
