@@ -234,6 +234,19 @@ def test_a_pasted_layer_is_the_foreground_wherever_it_lies(
     holds(picture, picture.harmonize(layer), engine(harmonizer, before, mask), mask)
 
 
+@pytest.mark.parametrize(
+    ("base", "precision"),
+    [("GRAY", "U8_NON_LINEAR"), ("GRAY", "U16_NON_LINEAR"), ("RGB", "U16_NON_LINEAR"), ("RGB", "HALF_NON_LINEAR")],
+)
+def test_a_pasted_layer_in_other_kinds_of_images(gimp: Gimp, harmonizer: Harmonizer, base: str, precision: str) -> None:
+    picture = Picture(gimp, precision=precision, base=base)
+    picture.backdrop()
+    layer = picture.layer(cutout()[..., [1, 3]] if base == "GRAY" else cutout(), "pasted")
+    before = picture.seen()
+    holds(picture, picture.harmonize(layer), engine(harmonizer, before, object_mask()), object_mask())
+    gimp("delete", picture.id)
+
+
 def test_a_layer_smaller_than_the_picture_and_one_that_is_larger(picture: Picture, harmonizer: Harmonizer) -> None:
     values = cutout()
     small = picture.layer(values[60:150, 40:200], "small", (30, 20))
@@ -401,7 +414,7 @@ def test_the_result_is_saved_and_known_again(gimp: Gimp, picture: Picture) -> No
     np.testing.assert_array_equal(seen.tobytes(), gimp("visible", flat, "R'G'B'A u8"))
     opened = gimp("load", str(gimp.folder / "saved.xcf"))
     top, pasted, _ = gimp("state", opened)["layers"]
-    assert (top["name"], top["opacity"], top["rect"]) == (result["name"], 60, result["rect"])
+    assert (top["name"], round(top["opacity"], 3), top["rect"]) == (result["name"], 60, result["rect"])
     assert gimp("pixels", top["id"]) == colours
     assert gimp("call", opened, [pasted["id"]])[0] == "success"
     assert [each["name"] for each in gimp("state", opened)["layers"]] == ["pasted (harmonized)", "pasted", "photo"]
