@@ -284,12 +284,17 @@ def command(image: Path, mask: Path, point: tuple[int, int] | None, output: Path
 
     scale = _SIDE / max(size)
     shown = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-    rows = {
-        "change": change_figure(seen, composite, coverage),
-        "kernels": kernels_figure(seen),
-        "features": features_figure(seen),
-        "attention": attention_figure(seen, cell, composite),
-    }
+    try:
+        rows = {
+            "change": change_figure(seen, composite, coverage),
+            "kernels": kernels_figure(seen),
+            "features": features_figure(seen),
+            "attention": attention_figure(seen, cell, composite),
+        }
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"{str(error.name).partition('.')[0]} is missing: install the extra [research]"
+        ) from error
     drawn = {name: figures.sheet(pictures, shown) for name, pictures in rows.items()}
     output.mkdir(parents=True, exist_ok=True)
     for name, drawing in drawn.items():
