@@ -155,13 +155,29 @@ def attention_figure(seen: Inside, cell: tuple[int, int], composite: Values) -> 
     return rows
 
 
-def page(seen: Inside, composite: Values, cell: tuple[int, int], drawn: dict[str, Image.Image], title: str) -> str:
-    """One HTML page that needs no other file: the figures, and Fig. 11 from whatever point is chosen on it."""
+def page(
+    seen: Inside,
+    composite: Values,
+    cell: tuple[int, int],
+    drawn: dict[str, Image.Image],
+    title: str,
+    shape: tuple[int, int],
+) -> str:
+    """One HTML page that needs no other file: the figures, and Fig. 11 from whatever point is chosen on it.
+
+    Args:
+        seen: what :func:`gknet.inside.look` recorded for ``composite``, [S, S, 3], sRGB 0..1.
+        cell: row and column of the deepest feature where the point is at first.
+        drawn: the figures ``change``, ``kernels`` and ``features``.
+        title: its heading.
+        shape: width and height of the picture, in any unit, which the square ``composite`` was squeezed from.
+    """
     packed, (rows, columns) = _coarse(seen)
     row, column = cell[0] * rows // seen.grid[0], cell[1] * columns // seen.grid[1]
     pages = jinja2.Environment(loader=jinja2.PackageLoader("gknet", "pages"), autoescape=True)
     return pages.get_template("explain.html").render(
         title=title,
+        shape=shape,
         picture=figures.data_url(_picture(composite)),
         figures={name: figures.data_url(picture) for name, picture in drawn.items()},
         attention={
@@ -268,15 +284,20 @@ def command(image: Path, mask: Path, point: tuple[int, int] | None, output: Path
 
     scale = _SIDE / max(size)
     shown = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-    rows = {
-        "change": change_figure(seen, composite, coverage),
-        "kernels": kernels_figure(seen),
-        "features": features_figure(seen),
-        "attention": attention_figure(seen, cell, composite),
-    }
+    try:
+        rows = {
+            "change": change_figure(seen, composite, coverage),
+            "kernels": kernels_figure(seen),
+            "features": features_figure(seen),
+            "attention": attention_figure(seen, cell, composite),
+        }
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"{str(error.name).partition('.')[0]} is missing: install the extra [research]"
+        ) from error
     drawn = {name: figures.sheet(pictures, shown) for name, pictures in rows.items()}
     output.mkdir(parents=True, exist_ok=True)
     for name, drawing in drawn.items():
         drawing.save(output / f"{name}.png")
-    (output / "index.html").write_text(page(seen, composite, cell, drawn, image.name), encoding="utf-8")
+    (output / "index.html").write_text(page(seen, composite, cell, drawn, image.name, size), encoding="utf-8")
     click.echo(f"{output / 'index.html'} shows everything; the pictures lie beside it")

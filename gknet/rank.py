@@ -117,6 +117,10 @@ def command(files: tuple[Path, ...]) -> None:
         ranks = rank(read_votes(files))
     except (VotesError, OSError, UnicodeDecodeError) as error:
         raise click.ClickException(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"{str(error.name).partition('.')[0]} is missing: install the extra [research]"
+        ) from error
     width = max(6, *(len(one.method) for one in ranks))
     click.echo(f"{'method':<{width}}  score  95 % interval     won")
     for one in ranks:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,3 +149,11 @@ def test_votes_that_decide_nothing_are_refused(tmp_path: Path) -> None:
         (tmp_path / "votes.csv").write_text(text)
         result = gknet("rank", tmp_path / "votes.csv")
         assert result.exit_code == 1 and said in result.output
+
+
+def test_a_missing_extra_is_told_on_one_line(tmp_path: Path) -> None:
+    (tmp_path / "votes.csv").write_text("left,right,winner\na,b,a\na,b,b\n")
+    code = "import sys; sys.modules['scipy'] = None; from gknet.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "rank", str(tmp_path / "votes.csv")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 1 and done.stderr == "Error: scipy is missing: install the extra [research]\n"

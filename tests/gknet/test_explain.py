@@ -155,7 +155,9 @@ def test_the_page_shows_attention_from_wherever_the_point_is_moved(lite: GKNet, 
     assert seen.attention is not None
     colours = composite.permute(1, 2, 0).numpy()
     drawn = {name: Image.new("RGB", (8, 8)) for name in PICTURES}
-    (tmp_path / "index.html").write_text(explain.page(seen, colours, (2, 3), drawn, "a <b>title"), encoding="utf-8")
+    (tmp_path / "index.html").write_text(
+        explain.page(seen, colours, (2, 3), drawn, "a <b>title", (300, 200)), encoding="utf-8"
+    )
     page.goto((tmp_path / "index.html").as_uri())
     where = page.locator("#where")
     where.filter(has_text="row 3, column 4").wait_for()
@@ -185,6 +187,6 @@ def test_the_page_shows_attention_from_wherever_the_point_is_moved(lite: GKNet, 
         page.keyboard.press("ArrowLeft")
     check(3, 0)
     box = page.locator("#picture").bounding_box()
-    assert box is not None
+    assert box is not None and abs(box["width"] / box["height"] - 1.5) < 0.01
     page.locator("#picture").click(position={"x": box["width"] * 0.95, "y": box["height"] * 0.05})
     check(0, 7)
