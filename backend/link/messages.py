@@ -63,6 +63,7 @@ class Code:
     STOPPING = "stopping"
     INTERNAL = "internal"
     # What this side finds out by itself
+    NOT_INSTALLED = "not_installed"  # the plugin does not know the daemon's Python
     NOT_RUNNING = "not_running"
     NOT_STARTED = "not_started"
     REFUSED = "refused"  # the daemon does not accept the key

@@ -1,0 +1,32 @@
+"""backend.json: what the installer leaves beside a plugin."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from backend.link.installation import FILE, Installation, read_installation
+from backend.link.messages import Code, LinkError
+
+
+def test_it_names_python_and_may_name_connection_and_log(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(json.dumps({"python": sys.executable}))
+    assert read_installation(tmp_path) == Installation(sys.executable)
+    paths = {"connection": str(tmp_path / "c.json"), "log": str(tmp_path / "ä.log")}
+    (tmp_path / FILE).write_text(json.dumps({"python": sys.executable, **paths}), encoding="utf-8")
+    assert read_installation(tmp_path) == Installation(sys.executable, tmp_path / "c.json", tmp_path / "ä.log")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, "", "[]", "null", "{}", '{"python": 3}', '{"python": "/nowhere/python"}', '{"python": "x", "log": 1}'],
+)
+def test_what_is_missing_or_damaged_is_told(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / FILE).write_text(content)
+    with pytest.raises(LinkError) as raised:
+        read_installation(tmp_path)
+    assert raised.value.code == Code.NOT_INSTALLED

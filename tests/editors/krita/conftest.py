@@ -1,0 +1,45 @@
+"""A Krita for the tests of this folder, and photographs for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.link import Client
+from backend.link.messages import LinkError
+from gknet import Harmonizer
+from tests.editors.krita.session import Krita
+
+
+@pytest.fixture(scope="session")
+def harmonizer() -> Harmonizer:
+    return Harmonizer.load(device="cpu")
+
+
+@pytest.fixture(scope="session")
+def session() -> Iterator[Krita]:
+    """One Krita for all tests, since it takes long to start with a fresh home."""
+    if not all(map(shutil.which, ("krita", "Xvfb"))):
+        if os.environ.get("GKNET_CI") == "1":
+            pytest.fail("CI installs Krita and Xvfb, but they are not there")
+        pytest.skip("needs Krita and Xvfb")
+    with tempfile.TemporaryDirectory(prefix="krita-") as folder:
+        krita = Krita(Path(folder))
+        yield krita
+        krita.close()
+        try:
+            Client("tests", python=None, file=krita.connection).shutdown()
+        except LinkError:
+            pass  # a test has stopped it
+
+
+@pytest.fixture
+def krita(session: Krita) -> Iterator[Krita]:
+    """A Krita without documents."""
+    yield session
+    session("close_all")

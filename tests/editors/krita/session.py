@@ -1,0 +1,106 @@
+"""A real Krita on a screen that nobody sees, with the plugin installed and a driver that does what tests ask for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from multiprocessing.connection import Connection, Listener
+from pathlib import Path
+from typing import Any
+
+from installer.plugins import install_krita
+
+HERE = Path(__file__).resolve().parent
+_CONFIGURATION = "[python]\nenable_harmonize_layer=true\nenable_krita_driver=true\n"
+
+
+class Krita:
+    """Krita with a home of its own in `folder`, whose resource database is kept between sessions.
+
+    Attributes:
+        plugin: the plugin's folder.
+        connection: its daemon's connection file.
+        settings: the user's settings file.
+        process: Krita itself.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        home = folder / "home"
+        resources = home / ".local" / "share" / "krita"
+        self.plugin = resources / "pykrita" / "harmonize_layer"
+        self.connection = folder / "run" / "connection.json"
+        for path in (self.plugin.parent, home / ".config", home / ".cache", self.connection.parent):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (home / ".config" / "kritarc").write_text(_CONFIGURATION)
+        install_krita(resources, Path(sys.executable), self.connection)
+        backend = json.loads((self.plugin / "backend.json").read_text())
+        log = home / ".local" / "state" / "harmonize" / "log" / "daemon.log"  # as this home is not the installer's
+        (self.plugin / "backend.json").write_text(json.dumps({**backend, "log": str(log)}))
+        shutil.copytree(HERE / "driver", resources / "pykrita", dirs_exist_ok=True)
+        self.settings = home / ".config" / "harmonize" / "settings.toml"
+        self.settings.parent.mkdir()
+        self.settings.write_text('device = "cpu"\n')
+        address = str(folder / "driver.socket")
+        self._screen, display = _screen()
+        variables = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "XDG_", "LD_"))
+        }
+        variables.update(
+            HOME=str(home),
+            XDG_RUNTIME_DIR=str(home),
+            DISPLAY=display,
+            LC_ALL="C.UTF-8",  # else its Python reads files as ASCII
+            KRITA_DRIVER=address,
+            KRITA_STEPS=str(HERE / "steps.py"),
+        )
+        self._log = (folder / "krita.log").open("w")
+        with Listener(address) as listener:
+            self.process = subprocess.Popen(
+                ["krita", "--nosplash"], env=variables, stdout=self._log, stderr=subprocess.STDOUT, cwd=folder
+            )
+            self._connection = _accept(listener, self.process, folder / "krita.log")
+
+    def __call__(self, step: str, /, **arguments: Any) -> Any:
+        """What the function of that name in steps.py returns inside of Krita."""
+        self._connection.send((step, arguments))
+        assert self._connection.poll(60), f"{step} takes too long"
+        ok, value = self._connection.recv()
+        assert ok, value
+        return value
+
+    def close(self) -> None:
+        self._connection.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._screen.kill()
+        self._screen.wait()
+        self._log.close()
+
+
+def _screen() -> tuple[subprocess.Popen[bytes], str]:
+    """An X server, which picks a free number itself, and that number."""
+    read, write = os.pipe()
+    line = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1600x1000x24", "-nolisten", "tcp"]
+    process = subprocess.Popen(line, pass_fds=[write], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        return process, f":{pipe.readline().strip()}"
+
+
+def _accept(listener: Listener, process: subprocess.Popen[bytes], log: Path) -> Connection:
+    """The driver's connection, which takes some seconds with a fresh home."""
+    deadline = time.monotonic() + 60
+    listener._listener._socket.settimeout(0.5)  # type: ignore[attr-defined]
+    while True:
+        try:
+            return listener.accept()
+        except TimeoutError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, "Krita does not start"

@@ -1,0 +1,348 @@
+"""What the tests do inside of Krita; the driver plugin calls these functions. A `yield` is a pause in milliseconds."""
+
+import sys
+import time
+
+from krita import InfoObject, Krita, Selection
+from PyQt5.QtCore import QByteArray
+from PyQt5.QtWidgets import QApplication, QMessageBox
+
+app = Krita.instance()
+
+
+def controller():
+    return sys.modules["harmonize_layer"].Docker.controller
+
+
+def document():
+    return app.activeDocument()
+
+
+def node(name, parent=None):
+    """The node of that name, wherever it is."""
+    for child in (parent or document().rootNode()).childNodes():
+        found = child if child.name() == name else node(name, child)
+        if found:
+            return found
+    return None
+
+
+def create(width, height, model, depth, profile, layers):
+    """A document with layers from bottom to top: (name, [x, y, width, height], pixels). The last is active."""
+    new = app.createDocument(width, height, "picture", model, depth, profile, 72.0)
+    app.activeWindow().addView(new)
+    yield 100
+    bottom = new.topLevelNodes()[0]
+    for name, rect, pixels in layers:
+        layer = new.createNode(name, "paintlayer")
+        layer.setPixelData(QByteArray(pixels), *rect)
+        new.rootNode().addChildNode(layer, None)
+    bottom.remove()
+    yield from activate(layers[-1][0])
+    new.setModified(False)
+    return new.colorProfile()
+
+
+def open_file(path):
+    new = app.openDocument(path)
+    app.activeWindow().addView(new)
+    yield 300
+
+
+def activate(name):
+    yield 50  # Krita is not ready for it straight after a layer was added
+    document().setActiveNode(node(name))
+    document().waitForDone()
+    yield 50
+
+
+def close_all():
+    for each in app.documents():
+        each.setBatchmode(True)
+        each.setModified(False)
+        each.close()
+    _boxes()
+    yield 50
+
+
+def select(rect, values):
+    selection = Selection()
+    selection.setPixelData(QByteArray(values), *rect)
+    document().setSelection(selection)
+    yield 50
+
+
+def start():
+    """Click, and come back at once."""
+    app.action("harmonize_layer").trigger()
+
+
+def harmonize(strength=100, feather=0):
+    """Click, and wait for the end. Returns the docker's line and the texts of the windows that opened."""
+    controller().set_strength(strength)
+    controller().set_feather(feather)
+    start()
+    return (yield from finish())
+
+
+def finish():
+    while controller().running:
+        yield 20
+    yield 150
+    return controller().line, _boxes()
+
+
+def trigger(action):
+    app.action(action).trigger()
+    yield 200
+    document().waitForDone()
+
+
+def ticks(seconds):
+    """How often a timer of 10 ms fires."""
+    count, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield 10
+        count += 1
+    return count
+
+
+def move(name, x, y):
+    position = node(name).position()
+    node(name).move(position.x() + x, position.y() + y)
+    document().refreshProjection()
+    document().waitForDone()
+    yield 50
+
+
+def crop(rect):
+    document().crop(*rect)
+    document().waitForDone()
+    yield 50
+
+
+def log():
+    return str(controller().log())
+
+
+def unmodified():
+    document().setModified(False)
+
+
+def boxes():
+    return _boxes()
+
+
+def running():
+    return controller().running, controller().line, controller().fraction
+
+
+def until(fragment):
+    """Wait for the docker's line."""
+    deadline = time.monotonic() + 40
+    while fragment not in controller().line:
+        if time.monotonic() > deadline:
+            raise AssertionError(controller().line)
+        yield 5
+
+
+def seen(rect):
+    """What the document shows."""
+    document().waitForDone()
+    return bytes(document().pixelData(*rect))
+
+
+def pixels(name, rect, projection=False):
+    layer = node(name)
+    return bytes((layer.projectionPixelData if projection else layer.pixelData)(*rect))
+
+
+def box(name):
+    bounds = node(name).bounds()
+    return bounds.x(), bounds.y(), bounds.width(), bounds.height()
+
+
+def opacity(name):
+    return node(name).opacity()
+
+
+def tree(parent=None):
+    """Names of all nodes, bottom to top, those in a group after it in a list."""
+    names = []
+    for child in (parent or document().rootNode()).childNodes():
+        names.append(child.name())
+        if child.childNodes():
+            names.append(tree(child))
+    return names
+
+
+def state():
+    """What a harmonization must leave alone."""
+    now, selection = document(), document().selection()
+    selected = selection and bytes(selection.pixelData(0, 0, now.width(), now.height()))
+    tool = next(action.objectName() for action in app.actions() if action.isChecked() and "Tool" in action.objectName())
+    zoom = app.activeWindow().activeView().canvas().zoomLevel()
+    return now.activeNode().name(), selected, tool, zoom, [each.fileName() for each in app.documents()]
+
+
+def modified():
+    return document().modified()
+
+
+def save_and_reopen(path):
+    now = document()
+    now.setBatchmode(True)
+    assert now.saveAs(path)
+    now.waitForDone()
+    yield from close_all()
+    yield from open_file(path)
+
+
+def change(name, **values):
+    """Call setters: change("Layer", Opacity=128)."""
+    for key, value in values.items():
+        getattr(node(name), f"set{key}")(value)
+    document().refreshProjection()
+    document().waitForDone()
+    yield 50
+
+
+def paint(name, rect, pixels):
+    node(name).setPixelData(QByteArray(pixels), *rect)
+    document().refreshProjection()
+    document().waitForDone()
+
+
+def remove(name):
+    node(name).remove()
+    yield 50
+
+
+def add(kind, name, above=None, parent=None):
+    """A new node, on top of the others or above one of them."""
+    now = document()
+    group = node(parent) if parent else now.rootNode()
+    makers = {
+        "group": lambda: now.createGroupLayer(name),
+        "vector": lambda: now.createVectorLayer(name),
+        "paint": lambda: now.createNode(name, "paintlayer"),
+        "mask": lambda: now.createNode(name, "transparencymask"),
+    }
+    new = makers[kind]()
+    group.addChildNode(new, node(above) if above else None)
+    now.waitForDone()
+    yield 50
+
+
+def add_mask(layer, rect, values):
+    """A transparency mask that shows as much of a layer as `values`, named "mask"."""
+    yield from activate(layer)
+    yield from select(rect, values)
+    yield from trigger("add_new_transparency_mask")
+    node(layer).childNodes()[0].setName("mask")
+    document().setSelection(None)
+    yield 100
+
+
+def animate(name, frame, rect, pixels):
+    """A second frame, other than the first, as the current one."""
+    layer = node(name)
+    layer.enableAnimation()
+    yield 100
+    document().setCurrentTime(frame)
+    yield 200
+    app.action("add_blank_frame").trigger()
+    yield 300
+    paint(name, rect, pixels)
+    yield 100
+
+
+def group(name, members):
+    """Put layers into a new group on top."""
+    yield from add("group", name)
+    for member in members:
+        moved = node(member)
+        copy = moved.duplicate()
+        moved.remove()
+        copy.setName(member)
+        node(name).addChildNode(copy, None)
+    document().waitForDone()
+    yield 100
+
+
+def clone_layer(name, source):
+    new = document().createCloneLayer(name, node(source))
+    document().rootNode().addChildNode(new, None)
+    document().waitForDone()
+    yield 100
+
+
+def vector(name, svg):
+    yield from add("vector", name)
+    node(name).addShapesFromSvg(svg)
+    document().refreshProjection()
+    document().waitForDone()
+    yield 200
+
+
+def file_layer(name, path):
+    new = document().createFileLayer(name, path, "None")
+    yield 500  # one that has not loaded its file yet ends Krita 5.1
+    document().rootNode().addChildNode(new, None)
+    yield 500
+    document().refreshProjection()
+    document().waitForDone()
+
+
+def fill_layer(name, rect, values):
+    """A pattern-free fill of one colour where `values` select."""
+    configuration = InfoObject()
+    configuration.setProperties({"color": "#c04020"})
+    selection = Selection()
+    selection.setPixelData(QByteArray(values), *rect)
+    new = document().createFillLayer(name, "color", configuration, selection)
+    document().rootNode().addChildNode(new, None)
+    document().refreshProjection()
+    document().waitForDone()
+    yield 300
+
+
+def switch(index):
+    """Make another document the active one."""
+    app.activeWindow().activeView().setDocument(app.documents()[index])
+    yield 100
+
+
+def close_document():
+    document().setBatchmode(True)
+    document().setModified(False)
+    document().close()
+    yield 100
+
+
+def convert(model, depth, profile):
+    document().setColorSpace(model, depth, profile)
+    document().waitForDone()
+    yield 100
+
+
+def grab(path, widget=None):
+    """A picture of the window or of one of its widgets, by object name."""
+    window = app.activeWindow().qwindow()
+    target = window if widget is None else next(w for w in QApplication.allWidgets() if w.objectName() == widget)
+    target.grab().save(path)
+
+
+def show_docker(width):
+    for each in app.dockers():
+        each.setVisible(each.objectName() in ("harmonize_docker", "KisLayerBox"))
+    yield 200
+
+
+def _boxes():
+    """Texts of the open message windows, which are closed."""
+    boxes = [w for w in QApplication.topLevelWidgets() if isinstance(w, QMessageBox) and w.isVisible()]
+    texts = [each.text() for each in boxes]
+    for each in boxes:
+        each.close()
+    return texts
