@@ -33,7 +33,9 @@ def main(arguments: list[str]) -> int:
     commands.add_parser("demo", help="harmonize the pictures in examples/ into out/demo")
     test = commands.add_parser("test", help="run the linter, the type check and the test suite")
     test.add_argument(
-        "--ci", action="store_true", help="for CI: installs Debian's venv, and missing data fails the tests"
+        "--ci",
+        action="store_true",
+        help="for CI: installs Debian's venv and GIMP 3, and what is missing fails the tests",
     )
     options = parser.parse_args(arguments)
     try:
@@ -41,6 +43,7 @@ def main(arguments: list[str]) -> int:
             return demo(started)
         if options.ci:
             debian.ensure_venv()
+            debian.ensure_gimp()
         return check({"GKNET_CI": "1"} if options.ci else {})
     except InstallError as error:
         print(f"error: {error}", file=sys.stderr)
