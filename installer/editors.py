@@ -71,8 +71,9 @@ _FLATPAK = (
 )
 _SNAP = "a Snap cannot start the daemon: run `harmonize serve --idle 0 --tcp` before the editor"
 
-# {home}, {data}, {config}: the user's folders; {roaming}, {local}, {programs}: %APPDATA%, %LOCALAPPDATA%, %ProgramFiles%.
-# A * stands for what differs between versions. An editor is there when its folder, its config or a program is.
+# {home}, {data}, {config}: the user's folders; {roaming}, {local}, {programs}: %APPDATA%, %LOCALAPPDATA% and
+# %ProgramFiles%. A * stands for what differs between versions. An editor is there when its folder, its config or a
+# program is.
 _TABLE = (
     # Krita's manual, "Resource Management" and the FAQ's "Resetting Krita configuration", on all three systems. An
     # AppImage uses the native folders. Seen on Debian 12 and 13: the Linux ones.

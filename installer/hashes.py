@@ -139,7 +139,7 @@ def _fits(name: str, version: str, python: str, machine: str) -> bool:
 
 
 def _cpu_build(requirement: str, python: str, machine: str) -> str | None:
-    """The SHA-256 of the CPU build of torch, which the usual index lacks, where pip is told of another place with it."""
+    """The SHA-256 of torch's CPU build: the usual index lacks it, but pip may be told of another place that has it."""
     with tempfile.TemporaryDirectory() as folder:
         target = ["--dest", folder, "--python-version", python, "--platform", f"manylinux_2_28_{machine}"]
         line = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", *target, requirement]
