@@ -74,7 +74,7 @@ class Environment:
         parts = [*files, platform.python_version().encode(), os.fsencode(self.folder), extra.encode()]
         return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
-    def make(self, bar: Bar) -> None:
+    def make(self, bar: Bar, with_pip: bool = True) -> None:
         """Make it, empty but for pip, unless one that this Python can use is there."""
         if self._is_usable():
             return
@@ -88,7 +88,7 @@ class Environment:
 
         bar.show(Step(f"making {self.folder}"))
         try:
-            venv.EnvBuilder(with_pip=True, symlinks=os.name != "nt", clear=True).create(self.folder)
+            venv.EnvBuilder(with_pip=with_pip, symlinks=os.name != "nt", clear=True).create(self.folder)
         except (OSError, ValueError, subprocess.CalledProcessError) as error:
             detail = getattr(error, "output", None) or str(error)
             text = detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)
@@ -104,9 +104,9 @@ class Environment:
             return False
         return subprocess.run([str(self.python), "-m", "pip", "--version"], capture_output=True).returncode == 0
 
-    def pip(self, arguments: Sequence[str], bar: Bar, progress: str = "raw") -> None:
+    def pip(self, arguments: Sequence[str], bar: Bar, progress: str = "raw", command: str = "install") -> None:
         """Run `pip install` and show what it says; the installing, of which it says nothing, is read off the folder."""
-        pip = [str(self.python), "-u", "-m", "pip", "install", "--no-input", "--progress-bar", progress]
+        pip = [str(self.python), "-u", "-m", "pip", command, "--no-input", "--progress-bar", progress]
         variables = {**os.environ, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONIOENCODING": "utf-8"}
         output, began, said = PipOutput(), time.time(), ""
         process = subprocess.Popen(

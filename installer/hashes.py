@@ -146,8 +146,7 @@ def _cpu_build(requirement: str, python: str, machine: str) -> str | None:
         if subprocess.run(line, capture_output=True).returncode:
             return None
         (wheel,) = Path(folder).iterdir()
-        with wheel.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.sha256(wheel.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def _places(order: Order, before: Manifest | None, bar: Bar) -> list[Place]:
 
 def _environment(order: Order, bar: Bar) -> tuple[Product, bool]:
     """The environment, and whether it was made just now."""
-    candidates = [Product(order.prefix, files) for files in product.choices(order.torch, order.torch_index)]
+    candidates = [Product(order.prefix, files) for files in product.choices(order.torch)]
     for candidate in candidates:
         if candidate.is_complete:
             return candidate, False
@@ -110,7 +110,9 @@ def _plugins(prefix: Path, before: Manifest | None, found: Product, places: list
         for swap in swaps:
             swap.put()
         for plugin in after.plugins:
-            if plugin.config and _must_enable(Path(plugin.config), before and before.plugin(Path(plugin.folder))):
+            if plugin.config and _must_enable(
+                Path(plugin.config), before.plugin(Path(plugin.folder)) if before else None
+            ):
                 path = Path(plugin.config)
                 enabled.append((path, path.read_bytes() if path.exists() else None))
                 kritarc.enable(path)

@@ -11,11 +11,13 @@ import time
 from pathlib import Path
 
 from installer import debian
+from installer.bundle import bundle, package
 from installer.doctor import examine
 from installer.editors import EDITORS
 from installer.environment import ROOT, Environment, InstallError
 from installer.install import Order, install
 from installer.manifest import ManifestError, default_prefix
+from installer.product import choices
 from installer.progress import Bar
 from installer.uninstall import uninstall
 
@@ -84,6 +86,10 @@ def _add_product_commands(commands: argparse._SubParsersAction[argparse.Argument
         "--editors", type=_editors, default=EDITORS, help="krita, gimp, or both with a comma (default)", metavar="NAMES"
     )
     command.add_argument("--offline", type=Path, metavar="BUNDLE", help="take all packages from what `bundle` wrote")
+    command = commands.add_parser("bundle", parents=[torch], help="write one archive that installs without a network")
+    command.add_argument("archive", type=Path, help="such as harmonize.zip")
+    command = commands.add_parser("package", help='write the archive for Krita\'s "Import Python Plugin from File"')
+    command.add_argument("archive", type=Path, help="such as harmonize_layer.zip")
     commands.add_parser("uninstall", parents=[prefix], help="remove all that install made, and nothing else")
     commands.add_parser("doctor", parents=[prefix], help="say what is installed where, test it, and what to do")
 
@@ -111,7 +117,18 @@ def _doctor(options: argparse.Namespace) -> int:
     return examine(options.prefix.absolute(), Bar(sys.stdout))
 
 
-PRODUCT = {"install": _install, "uninstall": _uninstall, "doctor": _doctor}
+def _bundle(options: argparse.Namespace) -> int:
+    torch = choices(options.torch)[0]
+    bundle(options.archive.absolute(), torch, options.torch_index, Bar(sys.stdout))
+    return 0
+
+
+def _package(options: argparse.Namespace) -> int:
+    package(options.archive.absolute(), prepared(""), Bar(sys.stdout))
+    return 0
+
+
+PRODUCT = {"bundle": _bundle, "package": _package, "install": _install, "uninstall": _uninstall, "doctor": _doctor}
 
 
 def demo(started: float) -> int:

@@ -80,28 +80,48 @@ class Product:
             raise
 
     def _make(self, bar: Bar, torch_index: str | None, wheels: Path | None) -> None:
-        self._environment.make(bar)
-        places = ["--no-index", "--find-links", str(wheels)] if wheels else []
-        torch_places = ["--index-url", torch_index] if torch_index and not wheels else places
-        self._install("pip", [lock.BUILD], places, bar)
-        self._install("torch", self.torch, torch_places, bar)
-        self._install("the other packages", [lock.PRODUCT], places, bar)
+        bar.finish("step: the environment")
+        older = self._older()
+        self._environment.make(bar, with_pip=older is None)
+        if older:
+            bar.finish(f"step: the packages, which are those of {older.name}")
+            _link(older, self.folder)
+        else:
+            self._packages(bar, torch_index, wheels)
         bar.finish("step: harmonize itself")
         code = self.folder / "code"
         copy_code(code)
-        self._environment.pip(["--no-index", "--no-deps", "--no-build-isolation", str(code)], bar, progress="off")
+        alone = ["--no-index", "--no-deps", "--no-build-isolation", "--force-reinstall", str(code)]
+        self._environment.pip(alone, bar, progress="off")
         shutil.rmtree(code)
         bar.finish("step: checking the packages and the weights")
         self._run("-m", "pip", "check")
         for line in self._run("-c", _CHECK).splitlines():
             bar.finish(f"weights {line}")
-        (self.folder / _COMPLETE).write_text("all steps were done\n", encoding="utf-8")
+        (self.folder / _COMPLETE).write_text(self._packages_digest(), encoding="utf-8")
 
-    def _install(self, what: str, files: list[Path], places: list[str], bar: Bar) -> None:
+    def _older(self) -> Path | None:
+        """An environment whose packages are those that this one needs."""
+        for path in sorted(self.folder.parent.glob(f"{PREFIX}*")):
+            complete = path / _COMPLETE
+            if complete.is_file() and complete.read_text(encoding="utf-8") == self._packages_digest():
+                return path
+        return None
+
+    def _packages(self, bar: Bar, torch_index: str | None, wheels: Path | None) -> None:
+        places = ["--no-index", "--find-links", str(wheels)] if wheels else []
+        torch_places = ["--index-url", torch_index] if torch_index and not wheels else places
+        self._install("pip", [lock.BUILD], places, bar, progress="off")  # the one that is there may know no other
+        self._install("torch", self.torch, torch_places, bar)
+        self._install("the other packages", [lock.PRODUCT], places, bar)
+
+    def _install(self, what: str, files: list[Path], places: list[str], bar: Bar, progress: str = "raw") -> None:
         bar.finish(f"step: {what}")
         names = [argument for file in files for argument in ("--requirement", str(file))]
         # What is not in the files is not wanted; what is built from source is built with what is installed already.
-        self._environment.pip(["--require-hashes", "--no-deps", "--no-build-isolation", *places, *names], bar)
+        # And Python compiles the few modules that are used when they are, which is quicker than all of them now.
+        wanted = ["--require-hashes", "--no-deps", "--no-build-isolation", "--no-compile"]
+        self._environment.pip([*wanted, *places, *names], bar, progress)
 
     def _run(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -114,20 +134,24 @@ class Product:
 
     def _digest(self) -> str:
         """What the environment depends on: another one is another folder."""
-        sha = hashlib.sha256(f"{platform.python_version()} {sys.base_prefix}".encode())
-        code = [path for name in CODE for path in [ROOT / name, *sorted((ROOT / name).rglob("*"))]]
-        for path in [*code, *self.torch]:
+        sha = hashlib.sha256(self._packages_digest().encode())
+        for path in (path for name in CODE for path in [ROOT / name, *sorted((ROOT / name).rglob("*"))]):
             if path.is_file() and "__pycache__" not in path.parts:
-                sha.update(f"\0{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+                sha.update(f"\0{path.relative_to(ROOT).as_posix()}\0".encode() + path.read_bytes())
         return sha.hexdigest()
 
+    def _packages_digest(self) -> str:
+        """What all but harmonize itself depends on."""
+        files = [path.read_text(encoding="utf-8") for path in (lock.BUILD, *self.torch, lock.PRODUCT)]
+        python = f"{platform.python_version()} {sys.base_prefix}"
+        return hashlib.sha256("\0".join([python, *files]).encode()).hexdigest()
 
-def choices(torch: str, torch_index: str | None) -> list[list[Path]]:
+
+def choices(torch: str) -> list[list[Path]]:
     """The files that may bring torch, the best first.
 
     Args:
         torch: "auto", "cpu" or "cuda".
-        torch_index: as given by the user.
 
     Raises:
         InstallError: there is no such torch for this machine.
@@ -175,6 +199,20 @@ def copy_code(folder: Path) -> None:
             shutil.copytree(ROOT / name, folder / name, ignore=NO_CACHES)
         else:
             shutil.copy(ROOT / name, folder)
+
+
+def _link(older: Path, newer: Path) -> None:
+    """Give an environment the packages of another, without a second copy of their files on the disk."""
+    library = "Lib/site-packages" if os.name == "nt" else f"lib/python{_PYTHON}/site-packages"
+    shutil.rmtree(newer / library)
+    shutil.copytree(older / library, newer / library, copy_function=_link_or_copy)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)  # pip and Python replace files, and never write into them
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def remove(folder: Path) -> None:
