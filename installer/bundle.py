@@ -15,7 +15,7 @@ from installer.plugins import install_krita
 from installer.product import CODE
 from installer.progress import Bar
 
-_PLUGINS = ("plugin_krita", "plugin_gimp")
+PLUGINS = ("plugin_krita", "plugin_gimp")
 # Python runs this file of an archive that it is given: the installer in it needs files, not members of an archive.
 _MAIN = """\
 import os, subprocess, sys, tempfile, zipfile
@@ -76,9 +76,7 @@ def bundle(target: Path, torch: list[Path], torch_index: str | None, bar: Bar) -
         bar.finish(f"step: writing {target}")
         with _writing(target) as archive:
             archive.writestr("__main__.py", _MAIN)
-            for path in sorted(
-                path for name in (*CODE, *_PLUGINS) for path in [ROOT / name, *(ROOT / name).rglob("*")]
-            ):
+            for path in sorted(path for name in (*CODE, *PLUGINS) for path in [ROOT / name, *(ROOT / name).rglob("*")]):
                 if path.is_file() and "__pycache__" not in path.parts:
                     archive.write(path, path.relative_to(ROOT), zipfile.ZIP_DEFLATED)
             for path in sorted(wheels.iterdir()):

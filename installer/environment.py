@@ -92,7 +92,10 @@ class Environment:
         except (OSError, ValueError, subprocess.CalledProcessError) as error:
             detail = getattr(error, "output", None) or str(error)
             text = detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)
-            raise InstallError(f"no virtual environment could be made in {self.folder}: {text.strip()}") from error
+            raise InstallError(
+                f"no virtual environment could be made in {self.folder}: {text.strip()}. "
+                f"{_advice(text, 'See that this folder may be written')}, and run this again"
+            ) from error
 
     def _is_usable(self) -> bool:
         """Whether an environment of the running Python is there, with a pip that runs, so that it can be kept."""
@@ -135,9 +138,8 @@ class Environment:
             status = process.wait()
         if status:
             reason = said or f"it ended with status {status}"
-            advice = "Make room on the disk" if "No space left" in reason else "Check the network"
             raise InstallError(
-                f"pip could not install the packages: {reason}. {advice} and run this again; "
+                f"pip could not install the packages: {reason}. {_advice(reason, 'Check the network')} and run this again; "
                 f"all that pip said is in {self.log}"
             )
 
@@ -146,6 +148,10 @@ class Environment:
         library = "Lib" if os.name == "nt" else f"lib/python{_VERSION}"
         records = self.folder.joinpath(library, "site-packages").glob("*.dist-info/RECORD")
         return sum(record.stat().st_mtime >= began for record in records)
+
+
+def _advice(reason: str, usual: str) -> str:
+    return "Make room on the disk" if "No space left" in reason else usual
 
 
 def _lines(process: subprocess.Popen[str]) -> Iterator[str]:

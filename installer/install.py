@@ -106,7 +106,8 @@ def _plugins(prefix: Path, before: Manifest | None, found: Product, places: list
             after.plugins.append(plugin)
             if _is_there(plugin):
                 swaps.pop().finish()
-        _both(before, after).write(prefix)  # so that an uninstall knows all files, should this be killed from here on
+        if after != before:  # an uninstall is to know all files, should this be killed from here on
+            _both(before, after).write(prefix)
         for swap in swaps:
             swap.put()
         for plugin in after.plugins:
@@ -116,7 +117,8 @@ def _plugins(prefix: Path, before: Manifest | None, found: Product, places: list
                 path = Path(plugin.config)
                 enabled.append((path, path.read_bytes() if path.exists() else None))
                 kritarc.enable(path)
-        after.write(prefix)
+        if after != before:
+            after.write(prefix)
     except BaseException:
         for swap in reversed(swaps):
             swap.undo()

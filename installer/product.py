@@ -17,7 +17,7 @@ from pathlib import Path
 
 from installer import lock
 from installer.environment import ROOT, Environment, InstallError
-from installer.progress import Bar, Step
+from installer.progress import Bar
 
 PREFIX = "environment-"
 CODE = ("gknet", "backend", "installer", "pyproject.toml", "README.md", "LICENSE", "NOTICE")
@@ -67,16 +67,16 @@ class Product:
             with _wheels(offline, bar) as wheels:
                 self._make(bar, torch_index, wheels)
         except BaseException as error:
-            bar.show(Step("taking the unfinished environment away"))
+            bar.finish("taking the unfinished environment away")
             log = self._environment.log
-            if log.is_file():  # which the message names
-                with contextlib.suppress(OSError):
-                    shutil.copy(log, self.folder.parent)
+            said = log.read_bytes() if log.is_file() else b""
             remove(self.folder)
+            kept = self.folder.parent / log.name
+            kept.write_bytes(said)
             if isinstance(error, OSError):
                 raise InstallError(f"{error}: make room and allow writing there, and run this again") from error
             if isinstance(error, InstallError):
-                raise InstallError(str(error).replace(str(log), str(self.folder.parent / log.name))) from error
+                raise InstallError(str(error).replace(str(log), str(kept)), error.status) from error
             raise
 
     def _make(self, bar: Bar, torch_index: str | None, wheels: Path | None) -> None:
@@ -98,13 +98,13 @@ class Product:
         self._run("-m", "pip", "check")
         for line in self._run("-c", _CHECK).splitlines():
             bar.finish(f"weights {line}")
-        (self.folder / _COMPLETE).write_text(self._packages_digest(), encoding="utf-8")
+        (self.folder / _COMPLETE).write_text(self.packages_digest(), encoding="utf-8")
 
     def _older(self) -> Path | None:
         """An environment whose packages are those that this one needs."""
         for path in sorted(self.folder.parent.glob(f"{PREFIX}*")):
             complete = path / _COMPLETE
-            if complete.is_file() and complete.read_text(encoding="utf-8") == self._packages_digest():
+            if complete.is_file() and complete.read_text(encoding="utf-8") == self.packages_digest():
                 return path
         return None
 
@@ -134,13 +134,13 @@ class Product:
 
     def _digest(self) -> str:
         """What the environment depends on: another one is another folder."""
-        sha = hashlib.sha256(self._packages_digest().encode())
+        sha = hashlib.sha256(self.packages_digest().encode())
         for path in (path for name in CODE for path in [ROOT / name, *sorted((ROOT / name).rglob("*"))]):
             if path.is_file() and "__pycache__" not in path.parts:
                 sha.update(f"\0{path.relative_to(ROOT).as_posix()}\0".encode() + path.read_bytes())
         return sha.hexdigest()
 
-    def _packages_digest(self) -> str:
+    def packages_digest(self) -> str:
         """What all but harmonize itself depends on."""
         files = [path.read_text(encoding="utf-8") for path in (lock.BUILD, *self.torch, lock.PRODUCT)]
         python = f"{platform.python_version()} {sys.base_prefix}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from installer import kritarc, manifest, product
+from installer import editors, kritarc, manifest, product
 from installer.install import stop_daemon
 from installer.manifest import Plugin
 from installer.progress import Bar
@@ -26,6 +26,8 @@ def uninstall(prefix: Path, bar: Bar) -> None:
         environments = sorted(prefix.glob(f"{product.PREFIX}*"))
         for environment in environments:
             stop_daemon(environment, bar)
+        for place in editors.find():  # an installer that was killed may have left something beside a plugin
+            heal(place)
         for plugin in found.plugins if found else []:
             bar.finish(f"step: the plugin for {plugin.place}")
             for path in _remove(plugin):
