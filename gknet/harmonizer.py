@@ -18,6 +18,7 @@ from PIL import Image
 
 from gknet import upsampling, weights
 from gknet.color import document_space
+from gknet.layers import fold_batch_norm
 from gknet.network import GKNet
 from gknet.upsampling import Box
 
@@ -86,7 +87,9 @@ class Harmonizer:
                 f"there is no model {str(model)!r}; choose one of {', '.join(['auto', *shipped])}, or a weights file"
             )
         name = str(model) if str(model) in shipped else Path(model).stem
-        return cls(network=weights.load(model, device), model=name, device=device)
+        network = weights.load(model, device)
+        fold_batch_norm(network)
+        return cls(network=network, model=name, device=device)
 
     def __call__(
         self,

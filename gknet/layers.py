@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def conv_block(inputs: int, outputs: int, *, norm: bool, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -18,6 +19,20 @@ def separable_block(channels: int, *, norm: bool) -> nn.Sequential:
     """A 3x3 convolution in two parts, depthwise and pointwise, then as :func:`conv_block`. [B, C, H, W] -> the same."""
     depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
     return nn.Sequential(depthwise, *conv_block(channels, channels, norm=norm, kernel=1))
+
+
+def fold_batch_norm(network: nn.Module) -> None:
+    """Make every batch norm part of the convolution before it, for inference: a pass over the features less for each.
+
+    Args:
+        network: in eval mode; changed in place, and no more to be trained.
+    """
+    for block in network.modules():
+        if isinstance(block, nn.Sequential):
+            for i in range(len(block) - 1):
+                convolution, norm = block[i], block[i + 1]
+                if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    block[i], block[i + 1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
 
 
 def luma(picture: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What only CI does, as root on Debian: installs what a bare system lacks for the tests."""
+"""What only CI does, as root on Debian: installs the system packages that the tests need and a bare system lacks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ FIRST_START = "first-start"
 """The home in GIMP's root with which it has been started once: it has looked at all of its plug-ins then."""
 
 _QUIET = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+_KRITA = ("krita", "python3-pyqt5", "python3-pyqt5.sip", "xvfb")
 _GIMP = (
     *("gimp", "gir1.2-gimp-3.0", "python3-gi"),
     *("xvfb", "openbox", "xdotool", "imagemagick", "adwaita-icon-theme", "fonts-dejavu-core"),
@@ -24,8 +25,14 @@ _NO_DAEMONS = "#!/bin/sh\nexit 101\n"  # policy-rc.d: a package's services are n
 
 def ensure_venv() -> None:
     """Install python3-venv if this is Debian's own Python and it cannot make virtual environments."""
-    if _can_install() and sys.base_prefix == "/usr" and lacks_venv():
+    if sys.base_prefix == "/usr" and lacks_venv():
         _install("python3-venv")
+
+
+def ensure_krita() -> None:
+    """Install Krita, and a screen that nobody sees, for the tests of the plugin."""
+    if not all(map(shutil.which, ("krita", "Xvfb"))):
+        _install(*_KRITA)
 
 
 def gimp_root() -> Path:
@@ -70,9 +77,10 @@ def _can_install() -> bool:
     return shutil.which("apt-get") is not None and os.geteuid() == 0
 
 
-def _install(package: str) -> None:
-    for arguments in (["update"], ["install", "--yes", "--no-install-recommends", package]):
-        subprocess.run(["apt-get", "-qq", *arguments], check=False, env=_QUIET)
+def _install(*packages: str) -> None:
+    if _can_install():
+        for arguments in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
+            subprocess.run(["apt-get", "-qq", *arguments], check=False, env=_QUIET, stdout=subprocess.DEVNULL)
 
 
 def _mirror() -> str:

@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     test.add_argument(
         "--ci",
         action="store_true",
-        help="for CI: installs Debian's venv and GIMP 3, and what is missing fails the tests",
+        help="for CI: installs Debian's venv, Krita and GIMP 3, and missing data fails the tests",
     )
     options = parser.parse_args(arguments)
     try:
@@ -53,6 +53,7 @@ def main(arguments: list[str]) -> int:
             return demo(started)
         if options.ci:
             debian.ensure_venv()
+            debian.ensure_krita()
             debian.ensure_gimp()
         return check({"GKNET_CI": "1"} if options.ci else {})
     except InstallError as error:

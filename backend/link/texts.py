@@ -26,10 +26,10 @@ TEXTS = {
     "button": "Harmonize",
     "button.cancel": "Cancel",
     "strength": "Strength",
-    "strength.label": "_Strength",
+    "strength.label": "Stren_gth (%)",
     "strength.tip": "The new layer's opacity",
     "feather": "Feather",
-    "feather.label": "_Feather",
+    "feather.label": "_Feather (px)",
     "feather.tip": "Document pixels by which the object's edge is softened",
     "model.label": "_Network",
     "model.tip": "The network that harmonizes",
@@ -53,7 +53,7 @@ TEXTS = {
     "stage.starting": "Starting the backend",
     "stage.sending": "Sending the picture",
     "stage.queued": "Waiting for another job",
-    "stage.copy": "Sending the picture",
+    "stage.copy": "Taking the picture in",
     "stage.foreground": "Finding the object",
     "stage.load": "Loading the network",
     "stage.check": "Checking the picture",
@@ -88,7 +88,7 @@ TEXTS = {
     "mask": "A layer mask is active. Activate its layer instead, and harmonize again.",
     "channel": "A channel is active. Activate the layer with the object instead, and harmonize again.",
     "floating": (
-        "There is a floating selection. Anchor it, or put it on a new layer (both in the Layer menu), and harmonize again."
+        "There is a floating selection. Anchor it, or put it on a new layer (see the Layer menu), and harmonize again."
     ),
     "group_locked": "The group {group} is locked, so no layer can be added to it. Unlock it, and harmonize again.",
     "colour_model": (

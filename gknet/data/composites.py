@@ -39,6 +39,8 @@ class CompositesConfig:
     """Changes tried a composite; the best is kept."""
     samples: int = 192
     """Foreground pixels on which candidates are fitted and judged."""
+    balance: float = 0.5
+    """How far sources with many photos are held back: 0 = every photo is as likely as any other, 1 = every source."""
     same_source: float = 0.9
     """Probability that the reference region comes from the same source (streets to streets, people to people)."""
     photographic: float = 0.2
@@ -101,7 +103,9 @@ class Composer:
         counts = torch.bincount(source, minlength=int(photos.source.max()) + 1)
         self._first = (counts.cumsum(0) - counts).to(device)
         self._count = counts.to(device)
-        # Masks sorted by photo: every photo is as likely as any other, however many masks it has.
+        of_source = torch.bincount(photos.source)[photos.source].float()
+        self._reached = torch.cumsum(of_source**-self.config.balance, 0).to(device)  # by a photo and those before it
+        # Masks sorted by photo: how many masks a photo has makes it no likelier.
         self._by_photo = torch.argsort(photos.owner, stable=True)
         per_photo = torch.bincount(photos.owner, minlength=len(photos.photos))
         self._photo_first = (per_photo.cumsum(0) - per_photo).to(device)
@@ -120,7 +124,7 @@ class Composer:
             return torch.randn(shape, generator=generator).to(self.photos.photos.device)
 
         config, photos = self.config, self.photos
-        photo = (uniform(count) * len(photos.photos)).long()
+        photo = torch.searchsorted(self._reached, uniform(count) * self._reached[-1]).clamp_max(len(photos.photos) - 1)
         mask_id = self._by_photo[self._photo_first[photo] + (uniform(count) * self._photo_count[photo]).long()]
         # Another photo's mask cuts out no object, but what is inside still belongs to what is around it; and a network
         # that has seen a photo's background cannot know this foreground.

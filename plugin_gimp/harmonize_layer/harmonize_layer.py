@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 NAME = "plug-in-harmonize-layer"
 FOLDER = Path(__file__).resolve().parent
 _LOOK = 0.05
+_LONG_FEATHER = 100  # pixels: where the slider ends
 
 
 class HarmonizeLayer(Gimp.PlugIn):
@@ -45,7 +46,7 @@ class HarmonizeLayer(Gimp.PlugIn):
         procedure.set_menu_label(text("menu"))
         procedure.add_menu_path("<Image>/Filters/" + text("menu.group"))
         procedure.set_icon_file(Gio.File.new_for_path(str(FOLDER / "icon.svg")))
-        procedure.set_documentation(text("harmonize.tip"), text("help"), name)
+        procedure.set_documentation(text("harmonize.tip"), text("help"), None)
         procedure.set_attribution("The GKNet Harmonize authors", "MIT License", "2026")
         for argument, most in (("strength", 100), ("feather", picture.MOST_FEATHER)):
             default = most if argument == "strength" else 0
@@ -113,7 +114,7 @@ def _confirmed(procedure: Gimp.Procedure, config: Gimp.ProcedureConfig) -> bool:
     GimpUi.init(NAME)
     dialog = GimpUi.ProcedureDialog.new(procedure, config, text("harmonize"))
     dialog.get_scale_entry("strength", 1.0)
-    dialog.get_scale_entry("feather", 1.0)
+    dialog.get_scale_entry("feather", 1.0).set_bounds(0, _LONG_FEATHER, False)
     dialog.fill(["strength", "feather", "model"])
     confirmed: bool = dialog.run()
     dialog.destroy()

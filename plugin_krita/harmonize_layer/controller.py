@@ -39,6 +39,8 @@ class Controller(QtCore.QObject):
 
     def __init__(self) -> None:
         super().__init__()
+        # True from the click on: while Krita waits for itself, it may take another one.
+        self.running = False
         self.line, self.fraction, self.engine = "", 0.0, text("engine.none")
         self.strength = int(Krita.instance().readSetting(_SETTINGS, "strength", "100"))
         self.feather = int(Krita.instance().readSetting(_SETTINGS, "feather", "0"))
@@ -46,10 +48,6 @@ class Controller(QtCore.QObject):
         self._run: Run | None = None
         self._picture: Picture | None = None
         self._started = 0.0
-
-    @property
-    def running(self) -> bool:
-        return self._run is not None
 
     def set_strength(self, percent: int) -> None:
         """For the next result, in this session and later ones."""
@@ -70,19 +68,21 @@ class Controller(QtCore.QObject):
 
     def harmonize(self) -> None:
         """Start with the active document; what is wrong is told to the user."""
+        if self.running:
+            self._complain(text("running"))
+            return
+        self.running, self._started = True, time.monotonic()
+        self._show(text("stage.reading"), -1)
         try:
-            if self._run:
-                raise Refusal("running")
-            self._started = time.monotonic()
             document = Krita.instance().activeDocument()
             if document is None:
                 raise Refusal("no_document")
             client = read_installation(_FOLDER).client("Krita")
             self._picture = Picture.of(document, self.feather)
         except Refusal as refusal:
-            self._complain(str(refusal))
+            self._end(str(refusal), complain=True)
         except LinkError as error:
-            self._complain(explain(error))
+            self._end(explain(error), complain=True)
         else:
             self._run = Run(client, self._picture.request, self)
             self._run.progressed.connect(self._show)
@@ -93,11 +93,11 @@ class Controller(QtCore.QObject):
         """Stop what is running."""
         if self._run:
             self._run.cancel()
-        else:
-            self._tell(text("not_running"))
+        elif not self.running:
+            self._end(text("not_running"))
 
     def _finish(self, outcome: Result | LinkError) -> None:
-        picture, self._picture, self._run = self._picture, None, None
+        picture = self._picture
         assert picture is not None
         try:
             if isinstance(outcome, LinkError):
@@ -105,33 +105,32 @@ class Controller(QtCore.QObject):
             picture.check()
             self._results.put(picture, outcome.pixels, self.strength)
         except Refusal as refusal:
-            self._complain(str(refusal))
+            self._end(str(refusal), complain=True)
         except LinkError as error:
-            if error.code == Code.CANCELLED:
-                self._tell(explain(error))
-            else:
-                self._complain(explain(error))
+            self._end(explain(error), complain=error.code != Code.CANCELLED)
         else:
             self.engine = text("engine", model=outcome.model, device=outcome.device)
             done = summary(outcome, time.monotonic() - self._started)
-            self._tell(" ".join(filter(None, [done, picture.note])))
+            self._end(" ".join(filter(None, [done, picture.note])))
 
-    def _show(self, line: str, fraction: float) -> None:
-        self.line, self.fraction = line, fraction
-        self.changed.emit()
-
-    def _tell(self, line: str) -> None:
-        """Show the last word on a run, in the docker and over the canvas."""
+    def _end(self, line: str, complain: bool = False) -> None:
+        """Nothing runs any more; say what came of it."""
+        self.running, self._run, self._picture = False, None, None
         self._show(line, 0.0)
+        if complain:
+            self._complain(line)
+            return
         window = Krita.instance().activeWindow()
         view = window and window.activeView()
         if view:
             view.showFloatingMessage(line, QtGui.QIcon(), _FLOATING, 1)
 
+    def _show(self, line: str, fraction: float) -> None:
+        self.line, self.fraction = line, fraction
+        self.changed.emit()
+
     def _complain(self, line: str) -> None:
         """Say what the user is to do, in a window that does not stop Krita."""
-        if not self._run:
-            self._show(line, 0.0)
         window = Krita.instance().activeWindow()
         box = QtWidgets.QMessageBox(window and window.qwindow())
         box.setWindowTitle(text("docker"))

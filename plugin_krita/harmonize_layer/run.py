@@ -107,7 +107,7 @@ class Run(QtCore.QObject):
                 self._end(error)
 
     def _report(self, report: Accepted | Progress) -> None:
-        self.progressed.emit(progress(report), getattr(report, "fraction", -1))
+        self.progressed.emit(progress(report), getattr(report, "fraction", 0) or -1)
 
     def _end(self, outcome: object) -> None:
         if self._request is None:

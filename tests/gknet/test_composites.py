@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,21 @@ def test_sharpening_adds_and_takes_detail_of_the_whole_photo(photos: PhotoSet) -
         return float((x - blur(x)).abs().mean())
 
     assert detail(real(-0.5)) < 0.9 * detail(real(0.0)) < 0.8 * detail(real(0.5))
+
+
+def test_balance_evens_out_the_sources(photos: PhotoSet) -> None:
+    rare = replace(
+        photos, source=torch.tensor([0, 0, 0, 0, 0, 0, 0, 1])
+    )  # an eighth of the photos, half of the sources
+
+    def share(balance: float) -> float:
+        config = CompositesConfig(balance=balance, grade=0.0, sharpen=(0.0, 0.0), crop=(1.0, 1.0), foreign_mask=0.0)
+        batch = Composer(rare, size=80, config=config).batch(128, 6)
+        shown = torch.nn.functional.interpolate(rare.photos[7:].float() / 255, size=(80, 80))
+        either_way = torch.stack([(batch.real - x).abs().mean((1, 2, 3)) for x in (shown, shown.flip(3))]).amin(0)
+        return float((either_way < 0.02).float().mean())
+
+    assert share(0.0) < 0.25 < 0.35 < share(1.0) < 0.65
 
 
 def test_photographic_share(photos: PhotoSet) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from gknet import variants
 from gknet.attention import S2AM
 from gknet.kernels import ConcatFusion, KernelPredictionBlock, SelectiveCorrelationFusion
+from gknet.layers import fold_batch_norm
 from gknet.network import GKNet
 from gknet.reference import LongDistanceReference, position_encoding
 
@@ -93,6 +94,20 @@ def test_learns(name: str) -> None:
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
     assert all(p.grad is not None for p in model.parameters()), "a parameter takes no part"
+
+
+def test_batch_norm_folds_into_the_convolutions(name: str) -> None:
+    model = perturbed(name)
+    with torch.no_grad():
+        for norm in model.modules():
+            if isinstance(norm, nn.BatchNorm2d):  # as training leaves them
+                assert norm.running_mean is not None and norm.running_var is not None
+                norm.running_mean.normal_(std=0.1)
+                norm.running_var.uniform_(0.5, 2)
+        before = model(*inputs())
+        fold_batch_norm(model)
+        assert count(model, nn.BatchNorm2d) == 0
+        torch.testing.assert_close(model(*inputs()), before, rtol=1e-4, atol=1e-4)
 
 
 def count(model: nn.Module, kind: type[nn.Module]) -> int:

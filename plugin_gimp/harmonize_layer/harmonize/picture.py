@@ -140,7 +140,9 @@ def put(image: Gimp.Image, layer: Gimp.Layer, pixels: Pixels, strength: float) -
             if _is_untouched_result(earlier, layer):
                 image.remove_layer(earlier)
         image.insert_layer(new, layer.get_parent(), image.get_item_position(layer))
-        new.attach_parasite(Gimp.Parasite.new(_MARK, Gimp.PARASITE_PERSISTENT, _mark(new, layer)))
+        # One that cannot be undone would keep the whole step from being undone.
+        flags = Gimp.PARASITE_PERSISTENT | Gimp.PARASITE_UNDOABLE
+        new.attach_parasite(Gimp.Parasite.new(_MARK, flags, _mark(new, layer)))
         image.set_selected_layers([layer])
     finally:
         image.undo_group_end()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,14 +21,20 @@ Start = Callable[..., Gimp]
 
 
 @pytest.fixture(scope="session")
-def start() -> Iterator[Start]:
-    """(display="") -> GIMP with a home and a daemon of its own."""
+def root() -> Path:
+    """Where GIMP is."""
     root = gimp_root()
     if not root.exists():
         reason = f"needs GIMP 3 in {root}, where `python3 -m installer test --ci` puts it (as root on Debian)"
         if os.environ.get("GKNET_CI") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
+    return root
+
+
+@pytest.fixture(scope="session")
+def start(root: Path) -> Iterator[Start]:
+    """(display="") -> GIMP with a home and a daemon of its own."""
     sessions: list[tuple[Gimp, Path]] = []
 
     def begin(display: str = "") -> Gimp:
@@ -42,8 +47,7 @@ def start() -> Iterator[Start]:
         session.close()
         with contextlib.suppress(LinkError):  # no job has started one
             Client(file=session.connection).shutdown()
-        if sys.exc_info()[0] is None:
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

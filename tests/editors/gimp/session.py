@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
@@ -89,12 +90,12 @@ class Gimp:
             )
             self._connection = _accept(listener, self.process)
 
-    def __call__(self, name: str, *arguments: Any, **named: Any) -> Any:
+    def __call__(self, name: str, /, *arguments: Any, **named: Any) -> Any:
         """What the function of that name in steps.py returns inside of GIMP."""
         self.begin(name, *arguments, **named)
         return self.end()
 
-    def begin(self, name: str, *arguments: Any, **named: Any) -> None:
+    def begin(self, name: str, /, *arguments: Any, **named: Any) -> None:
         """Call it without waiting for the end."""
         self._connection.send((name, arguments, named))
 
@@ -126,3 +127,13 @@ def _accept(listener: Listener, process: subprocess.Popen[bytes]) -> Connection:
         except TimeoutError:
             assert process.poll() is None, f"GIMP ended with status {process.returncode}"
             assert time.monotonic() < deadline, "GIMP does not start"
+
+
+def processes(argument: str) -> list[int]:
+    """Those that have it in their command line."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if argument.encode() in (folder / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found

@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from multiprocessing.connection import Client
+from pathlib import Path
 
 import gi
 
@@ -125,8 +126,10 @@ def remove(image: int, item: int) -> None:
     Gimp.Image.get_by_id(image).remove_layer(_item(item))
 
 
-def copy(image: int, item: int) -> None:
-    Gimp.Image.get_by_id(image).insert_layer(_item(item).copy(), None, 0)
+def copy(image: int, item: int) -> int:
+    made = _item(item).copy()
+    Gimp.Image.get_by_id(image).insert_layer(made, None, 0)
+    return made.get_id()
 
 
 def indexed(image: int) -> None:
@@ -148,6 +151,23 @@ def call(image: int, drawables: list[int], **arguments: object) -> tuple[str, st
     return status, Gimp.get_pdb().get_last_error() if status != "success" else "", time.monotonic() - started
 
 
+def measure(plug_in: str, image: int, item: int) -> tuple[float, float]:
+    """Do here what the plug-in does: seconds of its calls of GIMP, and milliseconds of the engine."""
+    if plug_in not in sys.path:
+        sys.path.insert(0, plug_in)
+    from harmonize import picture
+    from harmonize.link.installation import read_installation
+
+    started = time.monotonic()
+    request = picture.read(Gimp.Image.get_by_id(image), _item(item), 0.0, "auto")
+    read = time.monotonic() - started
+    with read_installation(Path(plug_in) / "harmonize").client("benchmark") as client:
+        result = client.harmonize(request)
+    started = time.monotonic()
+    picture.put(Gimp.Image.get_by_id(image), _item(item), result.pixels, 100.0)
+    return read + time.monotonic() - started, sum(result.timings.values())
+
+
 def script_fu(script: str) -> None:
     procedure = Gimp.get_pdb().lookup_procedure("plug-in-script-fu-eval")
     config = procedure.create_config()
@@ -165,6 +185,7 @@ def state(image: int) -> dict[str, object]:
     picture = Gimp.Image.get_by_id(image)
     return {
         "dirty": picture.is_dirty(),
+        "undo": picture.undo_is_enabled(),
         "layers": [_layer(each) for each in picture.get_layers()],
         "active": [each.get_id() for each in picture.get_selected_drawables()],
         "images": len(Gimp.get_images()),
@@ -195,7 +216,9 @@ def save(image: int, path: str) -> None:
 
 
 def load(path: str) -> int:
-    return Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, Gio.File.new_for_path(path)).get_id()
+    picture = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, Gio.File.new_for_path(path))
+    picture.undo_enable()  # as it is for a user, who opens a file himself
+    return picture.get_id()
 
 
 def show(image: int) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,8 @@ from backend.link.texts import text
 from gknet import Harmonizer
 from gknet.color import decode_srgb
 from installer.environment import ROOT
-from tests.editors.gimp.session import Gimp
+from tests.editors.gimp.screen import wait
+from tests.editors.gimp.session import Gimp, processes
 
 Array = npt.NDArray[Any]
 
@@ -550,13 +549,6 @@ def test_a_backend_that_is_not_installed(gimp: Gimp, picture: Picture) -> None:
 # What happens meanwhile
 
 
-def wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 40
-    while not condition():
-        assert time.monotonic() < deadline, "it does not happen"
-        time.sleep(0.05)
-
-
 @contextmanager
 def held(gimp: Gimp, picture: Picture, layer: int) -> Iterator[Client]:
     """A job that stays with the worker, as if a stage took very long."""
@@ -610,13 +602,3 @@ def test_a_daemon_that_is_stopped(gimp: Gimp, picture: Picture) -> None:
     assert status == "execution-error" and said.startswith(text("error.stopping"))
     assert not picture.state()["dirty"]
     picture.harmonize(layer)  # which starts another daemon
-
-
-def processes(argument: str) -> list[int]:
-    """Those that have it in their command line."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if argument.encode() in (folder / "cmdline").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-    return found

@@ -40,6 +40,10 @@ def session() -> Iterator[Krita]:
 
 @pytest.fixture
 def krita(session: Krita) -> Iterator[Krita]:
-    """A Krita without documents."""
+    """A Krita without documents, whatever became of the one before."""
+    if session.process.poll() is not None:
+        session.close()
+        session.start()
     yield session
-    session("close_all")
+    if session.process.poll() is None:
+        session("close_all")

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class Krita:
         connection: its daemon's connection file.
         settings: the user's settings file.
         process: Krita itself.
+        display: its screen.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,7 +35,7 @@ class Krita:
         resources = home / ".local" / "share" / "krita"
         self.plugin = resources / "pykrita" / "harmonize_layer"
         self.connection = folder / "run" / "connection.json"
-        for path in (self.plugin.parent, home / ".config", home / ".cache", self.connection.parent):
+        for path in (home, self.plugin.parent, home / ".config", home / ".cache", self.connection.parent):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         (home / ".config" / "kritarc").write_text(_CONFIGURATION)
         install_krita(resources, Path(sys.executable), self.connection)
@@ -42,52 +44,67 @@ class Krita:
         (self.plugin / "backend.json").write_text(json.dumps({**backend, "log": str(log)}))
         shutil.copytree(HERE / "driver", resources / "pykrita", dirs_exist_ok=True)
         self.settings = home / ".config" / "harmonize" / "settings.toml"
-        self.settings.parent.mkdir()
+        self.settings.parent.mkdir(exist_ok=True)
         self.settings.write_text('device = "cpu"\n')
-        address = str(folder / "driver.socket")
-        self._screen, display = _screen()
-        variables = {
-            name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "XDG_", "LD_"))
-        }
+        self._folder, self._home = folder, home
+        self.start()
+
+    def start(self) -> None:
+        """Start Krita, also after its end."""
+        address = str(self._folder / "driver.socket")
+        self._screen, self.display = _screen()
+        private = ("PYTHON", "XDG_", "LD_")
+        variables = {name: value for name, value in os.environ.items() if not name.startswith(private)}
         variables.update(
-            HOME=str(home),
-            XDG_RUNTIME_DIR=str(home),
-            DISPLAY=display,
+            HOME=str(self._home),
+            XDG_RUNTIME_DIR=str(self._home),
+            DISPLAY=self.display,
             LC_ALL="C.UTF-8",  # else its Python reads files as ASCII
+            PYTHONFAULTHANDLER="1",
             KRITA_DRIVER=address,
             KRITA_STEPS=str(HERE / "steps.py"),
         )
-        self._log = (folder / "krita.log").open("w")
-        with Listener(address) as listener:
+        self.log = self._folder / "krita.log"
+        with Listener(address) as listener, self.log.open("w") as log:
             self.process = subprocess.Popen(
-                ["krita", "--nosplash"], env=variables, stdout=self._log, stderr=subprocess.STDOUT, cwd=folder
+                ["krita", "--nosplash"], env=variables, stdout=log, stderr=subprocess.STDOUT, cwd=self._folder
             )
-            self._connection = _accept(listener, self.process, folder / "krita.log")
+            try:
+                self._connection = _accept(listener, self.process, self.log)
+            except BaseException:
+                self._end()
+                raise
 
     def __call__(self, step: str, /, **arguments: Any) -> Any:
         """What the function of that name in steps.py returns inside of Krita."""
         self._connection.send((step, arguments))
-        assert self._connection.poll(60), f"{step} takes too long"
-        ok, value = self._connection.recv()
+        assert self._connection.poll(120), f"{step} takes too long"
+        try:
+            ok, value = self._connection.recv()
+        except EOFError:
+            raise AssertionError(f"Krita died in {step}: {self.log.read_text()[-1000:]}") from None
         assert ok, value
         return value
 
     def close(self) -> None:
         self._connection.close()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self._screen.kill()
-        self._screen.wait()
-        self._log.close()
+        self._end()
+
+    def _end(self) -> None:
+        for process in (self.process, self._screen):
+            process.kill()
+            process.wait()
 
 
 def _screen() -> tuple[subprocess.Popen[bytes], str]:
-    """An X server, which picks a free number itself, and that number."""
+    """An X server, which picks a free number itself, and that number.
+
+    -noreset: it would be deaf for a moment whenever its last client leaves, and Krita connects more than once.
+    """
     read, write = os.pipe()
-    line = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1600x1000x24", "-nolisten", "tcp"]
+    line = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1600x1000x24", "-noreset", "-nolisten", "tcp"]
     process = subprocess.Popen(line, pass_fds=[write], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.close(write)
     with os.fdopen(read) as pipe:
@@ -96,7 +113,7 @@ def _screen() -> tuple[subprocess.Popen[bytes], str]:
 
 def _accept(listener: Listener, process: subprocess.Popen[bytes], log: Path) -> Connection:
     """The driver's connection, which takes some seconds with a fresh home."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     listener._listener._socket.settimeout(0.5)  # type: ignore[attr-defined]
     while True:
         try:

@@ -3,9 +3,9 @@
 import sys
 import time
 
-from krita import InfoObject, Krita, Selection
+from krita import Document, InfoObject, Krita, Node, Selection
 from PyQt5.QtCore import QByteArray
-from PyQt5.QtWidgets import QApplication, QMessageBox
+from PyQt5.QtWidgets import QApplication, QMenu, QMessageBox
 
 app = Krita.instance()
 
@@ -286,12 +286,13 @@ def vector(name, svg):
 
 
 def file_layer(name, path):
-    new = document().createFileLayer(name, path, "None")
-    yield 500  # one that has not loaded its file yet ends Krita 5.1
-    document().rootNode().addChildNode(new, None)
+    now = document()
+    new = now.createFileLayer(name, path, "None")  # which needs the document's Python object for as long as it lives
     yield 500
-    document().refreshProjection()
-    document().waitForDone()
+    now.rootNode().addChildNode(new, None)
+    yield 500
+    now.refreshProjection()
+    now.waitForDone()
 
 
 def fill_layer(name, rect, values):
@@ -326,17 +327,99 @@ def convert(model, depth, profile):
     yield 100
 
 
-def grab(path, widget=None):
-    """A picture of the window or of one of its widgets, by object name."""
+def forget_profiles():
+    sys.modules["harmonize_layer.profiles"]._found.clear()
+
+
+def measure():
+    """Harmonize, and tell where the milliseconds go.
+
+    Returns:
+        "total" from the click until the layer is there, the daemon's "timings" by stage, what Krita's own calls took
+        ("krita"), and "stall", the longest time without the event loop, those calls not counted.
+    """
+    spent, longest, outcomes = [0.0], 0.0, []
+    calls = {
+        Document: ["pixelData", "waitForDone", "clone", "createNode", "exportImage", "close", "setActiveNode"],
+        Node: ["pixelData", "projectionPixelData", "setPixelData", "addChildNode", "bounds", "remove"],
+        Krita: ["createDocument"],
+    }
+    originals = {(kind, name): vars(kind)[name] for kind, names in calls.items() for name in names}
+
+    def timed(original):
+        def call(*arguments):
+            begin = time.perf_counter()
+            try:
+                return original(*arguments)
+            finally:
+                spent[0] += time.perf_counter() - begin
+
+        return call
+
+    for kind, name in originals:
+        setattr(kind, name, timed(getattr(kind, name)))
+    try:
+        begin = before = time.perf_counter()
+        start()
+        controller()._run.ended.connect(lambda outcome: outcomes.append(outcome))
+        krita_before, total = 0.0, 0.0
+        while not total or time.perf_counter() < begin + total + 0.2:
+            now = time.perf_counter()
+            if not total and not controller().running:
+                total = now - begin
+            longest = max(longest, now - before - (spent[0] - krita_before))
+            before, krita_before = now, spent[0]
+            yield 1
+    finally:
+        for (kind, name), original in originals.items():
+            setattr(kind, name, original)
+    return {
+        "total": 1000 * total,
+        "timings": dict(outcomes[0].timings),
+        "krita": 1000 * spent[0],
+        "stall": 1000 * longest,
+    }
+
+
+def arrange(width, height):
+    """A window of that size with two dockers, the picture in the middle."""
     window = app.activeWindow().qwindow()
-    target = window if widget is None else next(w for w in QApplication.allWidgets() if w.objectName() == widget)
-    target.grab().save(path)
+    window.showNormal()
+    window.setGeometry(0, 0, width, height)
+    for docker in app.dockers():
+        docker.setVisible(docker.objectName() in ("harmonize_docker", "KisLayerBox"))
+    yield 500
+    app.activeWindow().activeView().canvas().setZoomLevel(1.0)
+    yield 1000
 
 
-def show_docker(width):
-    for each in app.dockers():
-        each.setVisible(each.objectName() in ("harmonize_docker", "KisLayerBox"))
-    yield 200
+def open_menu():
+    """Tools > Scripts, with the plugin's entry under the mouse."""
+    bar = app.activeWindow().qwindow().menuBar()
+    tools = next(action for action in bar.actions() if action.text().replace("&", "") == "Tools")
+    bar.setActiveAction(tools)
+    yield 300
+    scripts = next(action for action in tools.menu().actions() if action.text().replace("&", "") == "Scripts")
+    tools.menu().setActiveAction(scripts)
+    scripts.menu().popup(tools.menu().mapToGlobal(tools.menu().actionGeometry(scripts).topRight()))
+    entry = next(action for action in scripts.menu().actions() if action.text() == "Harmonize Layer")
+    scripts.menu().setActiveAction(entry)
+    yield 500
+
+
+def close_menu():
+    for widget in QApplication.topLevelWidgets():
+        if isinstance(widget, QMenu):
+            widget.close()
+    yield 300
+
+
+def screen(path):
+    QApplication.primaryScreen().grabWindow(0).save(path)
+
+
+def pause(milliseconds):
+    yield milliseconds
 
 
 def _boxes():
