@@ -139,8 +139,8 @@ class Environment:
         if status:
             reason = said or f"it ended with status {status}"
             raise InstallError(
-                f"pip could not install the packages: {reason}. {_advice(reason, 'Check the network')} and run this again; "
-                f"all that pip said is in {self.log}"
+                f"pip could not install the packages: {reason}. {_advice(reason, 'Check the network')} and run this "
+                f"again; all that pip said is in {self.log}"
             )
 
     def _installed_since(self, began: float) -> int:

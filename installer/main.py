@@ -33,19 +33,7 @@ def main(arguments: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a path may hold letters that this terminal cannot show
             stream.reconfigure(errors="backslashreplace", line_buffering=True)
-    parser = argparse.ArgumentParser(
-        "python3 -m installer", description="Installs harmonize, for the editors and for the command line."
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_product_commands(commands)
-    commands.add_parser("demo", help="harmonize the pictures in examples/ into out/demo")
-    test = commands.add_parser("test", help="run the linter, the type check and the test suite")
-    test.add_argument(
-        "--ci",
-        action="store_true",
-        help="for CI: installs Debian's venv, Krita and GIMP 3, and missing data fails the tests",
-    )
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         if options.command in PRODUCT:
             return PRODUCT[options.command](options)
@@ -130,6 +118,23 @@ def _package(options: argparse.Namespace) -> int:
 
 
 PRODUCT = {"bundle": _bundle, "package": _package, "install": _install, "uninstall": _uninstall, "doctor": _doctor}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    found = argparse.ArgumentParser(
+        "python3 -m installer", description="Installs harmonize, for the editors and for the command line."
+    )
+    commands = found.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_product_commands(commands)
+    commands.add_parser("demo", help="harmonize the pictures in examples/ into out/demo")
+    test = commands.add_parser("test", help="run the linter, the type check and the test suite")
+    test.add_argument(
+        "--ci",
+        action="store_true",
+        help="for CI: installs Debian's venv, Krita and GIMP 3, and missing data fails the tests",
+    )
+    return found
 
 
 def demo(started: float) -> int:

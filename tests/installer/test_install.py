@@ -9,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 
 from installer import manifest
 from installer.bundle import PLUGINS
+from installer.debian import FIRST_START, gimp_root
 from installer.environment import ROOT
 from installer.manifest import Manifest
 from installer.product import CODE, NO_CACHES, Product, choices
@@ -204,6 +207,59 @@ def test_doctor_says_what_to_do(home: Home) -> None:
     # What the user has disabled stays so.
     assert home("install").returncode == 0 and b"layer=false" in home.kritarc.read_bytes()
     home.kritarc.write_bytes(home.kritarc.read_bytes().replace(b"layer=false", b"layer=true"))
+
+
+def test_krita_sees_the_plugin(home: Home) -> None:
+    if not all(map(shutil.which, ("krita", "Xvfb"))):
+        missing("Krita and Xvfb")
+    read, write = os.pipe()
+    line = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1024x768x24", "-nolisten", "tcp"]
+    screen = subprocess.Popen(line, pass_fds=[write], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        variables = {**home.variables, "DISPLAY": f":{pipe.readline().strip()}", "LC_ALL": "C.UTF-8"}
+    krita = subprocess.Popen(
+        ["krita", "--nosplash"], env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 120
+        # Python compiles what is imported, and Krita imports what it has found and is told to enable.
+        while not list(home.krita.glob("__pycache__/extension.*.pyc")):
+            assert krita.poll() is None and time.monotonic() < deadline, "Krita has not loaded the plugin"
+            time.sleep(0.2)
+    finally:
+        for process in (krita, screen):
+            process.kill()
+            process.wait()
+
+
+def test_gimp_sees_the_plug_in(home: Home) -> None:
+    root = gimp_root()
+    if not root.exists():
+        missing(f"GIMP 3 in {root}")
+    folder = Path(tempfile.mkdtemp(prefix="hz", dir=root / "tmp"))
+    own = folder / "Zoë B"
+    shutil.copytree(root / FIRST_START, own)
+    variables = {**home.variables, "HOME": str(own)}
+    line = home.line("install", "--editors", "gimp", "--prefix", str(home.prefix))
+    subprocess.run(line, cwd=home.checkout, env=variables, check=True, stdout=subprocess.DEVNULL)
+    inside = root / root.relative_to("/")
+    inside.parent.mkdir(parents=True, exist_ok=True)
+    if not inside.is_symlink():
+        inside.symlink_to("/")  # paths mean the same inside as outside
+    answer = folder / "answer"
+    ask = f"open({str(answer)!r}, 'w').write(str(Gimp.get_pdb().procedure_exists('plug-in-harmonize-layer')))"
+    gimp = ["gimp-console-3.0", "-i", "-d", "--batch-interpreter=python-fu-eval", "-b", ask, "--quit"]
+    subprocess.run(["chroot", str(root), *gimp], env=variables, capture_output=True, timeout=120)
+    assert answer.read_text() == "True"
+    shutil.rmtree(folder)
+    assert home("install").returncode == 0
+
+
+def missing(what: str) -> None:
+    if os.environ.get("GKNET_CI") == "1":
+        pytest.fail(f"CI installs {what}, but it is not there")
+    pytest.skip(f"needs {what}")
 
 
 def test_full_disk_is_told_and_leaves_nothing(home: Home, tmp_path: Path) -> None:
