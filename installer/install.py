@@ -69,7 +69,8 @@ def _places(order: Order, before: Manifest | None, bar: Bar) -> list[Place]:
         bar.finish("found no Krita and no GIMP 3 of yours: start them once, and run this again; the command line works")
     # Those of an earlier installation that are not asked for now stay, and are brought up to date with the rest.
     known = [plugin.place for plugin in before.plugins] if before else []
-    return [*found, *(place for place in known if place.folder not in [one.folder for one in found])]
+    folders = [place.folder for place in found]
+    return [*found, *(place for place in known if place.folder not in folders and place.folder.is_dir())]
 
 
 def _environment(order: Order, bar: Bar) -> tuple[Product, bool]:

@@ -214,7 +214,7 @@ def test_krita_sees_the_plugin(home: Home) -> None:
         missing("Krita and Xvfb")
     read, write = os.pipe()
     line = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1024x768x24", "-nolisten", "tcp"]
-    screen = subprocess.Popen(line, pass_fds=[write], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    screen = subprocess.Popen(line, pass_fds=[write], stderr=subprocess.DEVNULL)
     os.close(write)
     with os.fdopen(read) as pipe:
         variables = {**home.variables, "DISPLAY": f":{pipe.readline().strip()}", "LC_ALL": "C.UTF-8"}
