@@ -89,7 +89,7 @@ class Product:
         else:
             self._packages(bar, torch_index, wheels)
         bar.finish("step: harmonize itself")
-        code = self.folder / "code"
+        code = self.folder / "harmonize"
         copy_code(code)
         alone = ["--no-index", "--no-deps", "--no-build-isolation", "--force-reinstall", str(code)]
         self._environment.pip(alone, bar, progress="off")
