@@ -74,14 +74,19 @@ def bundle(target: Path, torch: list[Path], torch_index: str | None, bar: Bar) -
             line = [*wanted, *index, "--dest", str(wheels), "--requirement", str(file)]
             environment.pip(line, bar, command="download")
         bar.finish(f"step: writing {target}")
-        with _writing(target) as archive:
-            archive.writestr("__main__.py", _MAIN)
-            for path in sorted(path for name in (*CODE, *PLUGINS) for path in [ROOT / name, *(ROOT / name).rglob("*")]):
-                if path.is_file() and "__pycache__" not in path.parts:
-                    archive.write(path, path.relative_to(ROOT), zipfile.ZIP_DEFLATED)
-            for path in sorted(wheels.iterdir()):
-                archive.write(path, f"wheels/{path.name}")  # is compressed already
+        write_bundle(target, sorted(wheels.iterdir()))
     bar.finish(f"{target} is written: `python3 {target.name}` installs it on a machine like this, without a network")
+
+
+def write_bundle(target: Path, packages: list[Path]) -> None:
+    """Write the archive with this checkout's product, and these packages."""
+    with _writing(target) as archive:
+        archive.writestr("__main__.py", _MAIN)
+        for path in sorted(path for name in (*CODE, *PLUGINS) for path in [ROOT / name, *(ROOT / name).rglob("*")]):
+            if path.is_file() and "__pycache__" not in path.parts:
+                archive.write(path, path.relative_to(ROOT), zipfile.ZIP_DEFLATED)
+        for path in packages:
+            archive.write(path, f"wheels/{path.name}")  # is compressed already
 
 
 @contextlib.contextmanager

@@ -167,7 +167,10 @@ def _clear(prefix: Path, found: Product, bar: Bar) -> None:
     for path in stale:
         bar.finish(f"step: removing {path.name}")
         stop_daemon(path, bar)
-        product.remove(path)
+        try:
+            product.remove(path)
+        except OSError as error:  # Windows does not remove what a program uses
+            bar.finish(f"note: {path} is in use and stays until you install again ({error})")
 
 
 def stop_daemon(environment: Path, bar: Bar) -> None:

@@ -221,6 +221,7 @@ def remove(folder: Path) -> None:
         return
     doomed = folder.with_name(f"{PREFIX}old-{os.getpid()}")
     os.replace(folder, doomed)
+    (doomed / _COMPLETE).unlink(missing_ok=True)
     shutil.rmtree(doomed, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""The archive for Krita's "Import Python Plugin from File", imported by Krita's own importer."""
+"""The archives: the one that Krita imports, by its own importer, and the one that Python runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from installer.bundle import package
+from installer.bundle import package, write_bundle
 from installer.progress import Bar
 
 IMPORTER = Path("/usr/share/krita/pykrita/plugin_importer/plugin_importer.py")
@@ -31,3 +31,15 @@ def test_krita_imports_it(tmp_path: Path) -> None:
     assert (plugin / "link" / "client.py").is_file() and (plugin / "_vendor" / "msgpack" / "fallback.py").is_file()
     assert not (plugin / "backend.json").exists()  # which would name this machine's Python
     assert {path.name for path in tmp_path.iterdir()} == {"out.txt", "plugin.zip", "resources"}
+
+
+def test_python_runs_the_installer_in_a_bundle(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "Zoë B.zip", [])
+    away = tmp_path / "away"
+    away.mkdir()
+    line = [sys.executable, str(tmp_path / "Zoë B.zip")]
+    done = subprocess.run([*line, "doctor", "--prefix", str(away)], cwd=away, capture_output=True, encoding="utf-8")
+    assert done.returncode == 1 and f"nothing is installed in {away}" in done.stdout, done
+    # Nothing but the archive's own packages is looked at, and here there are none.
+    done = subprocess.run([*line, "install", "--prefix", str(away)], cwd=away, capture_output=True, encoding="utf-8")
+    assert done.returncode == 1 and "unpacking Zoë B.zip" in done.stdout and "pip==" in done.stderr, done
