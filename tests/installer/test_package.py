@@ -38,8 +38,14 @@ def test_python_runs_the_installer_in_a_bundle(tmp_path: Path) -> None:
     away = tmp_path / "away"
     away.mkdir()
     line = [sys.executable, str(tmp_path / "Zoë B.zip")]
-    done = subprocess.run([*line, "doctor", "--prefix", str(away)], cwd=away, capture_output=True, encoding="utf-8")
+    own = {**os.environ, "HOME": str(away)}
+
+    def run(command: str) -> subprocess.CompletedProcess[str]:
+        arguments = [*line, command, "--prefix", str(away)]
+        return subprocess.run(arguments, cwd=away, env=own, capture_output=True, encoding="utf-8")
+
+    done = run("doctor")
     assert done.returncode == 1 and f"nothing is installed in {away}" in done.stdout, done
     # Nothing but the archive's own packages is looked at, and here there are none.
-    done = subprocess.run([*line, "install", "--prefix", str(away)], cwd=away, capture_output=True, encoding="utf-8")
+    done = run("install")
     assert done.returncode == 1 and "unpacking Zoë B.zip" in done.stdout and "pip==" in done.stderr, done
