@@ -83,7 +83,7 @@ def _environment(order: Order, bar: Bar) -> tuple[Product, bool]:
         try:
             candidate.make(bar, order.torch_index, order.offline)
         except InstallError as error:
-            if candidate is candidates[-1] or "No matching distribution found for torch" not in str(error):
+            if candidate is candidates[-1] or "satisfies the requirement torch==" not in str(error):
                 raise
             bar.finish("torch without CUDA is not on the index: taking the usual one, which is larger (--torch-index)")
         else:
@@ -103,6 +103,8 @@ def _plugins(prefix: Path, before: Manifest | None, found: Product, places: list
             plugin = swaps[-1].stage(found.python)
             known = before.plugin(place.folder) if before else None
             if known:
+                for path in known.changed():
+                    bar.finish(f"note: your change of {path} is replaced")
                 plugin.folders = [*known.folders, *(one for one in plugin.folders if one not in known.folders)]
             after.plugins.append(plugin)
             if _is_there(plugin):

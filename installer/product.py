@@ -72,7 +72,8 @@ class Product:
             said = log.read_bytes() if log.is_file() else b""
             remove(self.folder)
             kept = self.folder.parent / log.name
-            kept.write_bytes(said)
+            with contextlib.suppress(OSError):  # the disk may be full of other things
+                kept.write_bytes(said)
             if isinstance(error, OSError):
                 raise InstallError(f"{error}: make room and allow writing there, and run this again") from error
             if isinstance(error, InstallError):
