@@ -92,12 +92,16 @@ def _harmonize(
     client: Client, launch: Launch | None, image: Gimp.Image, layer: Gimp.Layer, config: Gimp.ProcedureConfig
 ) -> None:
     Gimp.progress_init(text("stage.reading"))
+    place = picture.place(image, layer)
     request = picture.read(image, layer, config.get_property("feather"), config.get_property("model"))
     Gimp.progress_set_text(text("stage.starting"))
     while launch is not None and launch.poll() is None:
         Gimp.progress_pulse()
         time.sleep(_LOOK)
-    picture.put(image, layer, client.harmonize(request, _show).pixels, config.get_property("strength"))
+    pixels = client.harmonize(request, _show).pixels
+    if picture.place(image, layer) != place:
+        raise Refusal("document_changed")
+    picture.put(image, layer, pixels, config.get_property("strength"))
     Gimp.displays_flush()
 
 

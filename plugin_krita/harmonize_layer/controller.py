@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from pathlib import Path
 
 from krita import Krita
@@ -79,10 +80,8 @@ class Controller(QtCore.QObject):
                 raise Refusal("no_document")
             client = read_installation(_FOLDER).client("Krita")
             self._picture = Picture.of(document, self.feather)
-        except Refusal as refusal:
-            self._end(str(refusal), complain=True)
-        except LinkError as error:
-            self._end(explain(error), complain=True)
+        except Exception as error:
+            self._fail(error)
         else:
             self._run = Run(client, self._picture.request, self)
             self._run.progressed.connect(self._show)
@@ -104,14 +103,22 @@ class Controller(QtCore.QObject):
                 raise outcome
             picture.check()
             self._results.put(picture, outcome.pixels, self.strength)
-        except Refusal as refusal:
-            self._end(str(refusal), complain=True)
-        except LinkError as error:
-            self._end(explain(error), complain=error.code != Code.CANCELLED)
+        except Exception as error:
+            self._fail(error)
         else:
             self.engine = text("engine", model=outcome.model, device=outcome.device)
             done = summary(outcome, time.monotonic() - self._started)
             self._end(" ".join(filter(None, [done, picture.note])))
+
+    def _fail(self, error: Exception) -> None:
+        """Say why there is no result; that of a fault of the plugin's too, or it would count as running for ever."""
+        if isinstance(error, Refusal):
+            self._end(str(error), complain=True)
+        elif isinstance(error, LinkError):
+            self._end(explain(error), complain=error.code != Code.CANCELLED)
+        else:
+            traceback.print_exc()
+            self._end(text("unexpected", error=repr(error)), complain=True)
 
     def _end(self, line: str, complain: bool = False) -> None:
         """Nothing runs any more; say what came of it."""

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from krita import Krita, Node
+from krita import Document, Krita, Node
 
 from .link.texts import layer_name
 from .qt import QtCore
@@ -52,8 +52,9 @@ class Results:
         for sibling in group.childNodes():
             if self._is_untouched(sibling, layer):
                 sibling.remove()
+        active = document.activeNode()
         group.addChildNode(node, layer)  # the one step to undo
-        QtCore.QTimer.singleShot(_SETTLED, lambda: _activate(picture))
+        QtCore.QTimer.singleShot(_SETTLED, lambda: _activate(document, active))
         result = _Result(layer.uniqueId(), node.uniqueId(), pixels.rect)
         self._results.append(result)
         QtCore.QTimer.singleShot(0, lambda: _remember(result, node))  # the picture is shown first
@@ -66,10 +67,10 @@ class Results:
         return False
 
 
-def _activate(picture: Picture) -> None:
+def _activate(document: Document, node: Node | None) -> None:
     """Undo that Krita activates what is added."""
-    if picture.document in Krita.instance().documents() and picture.layer.parentNode() is not None:
-        picture.document.setActiveNode(picture.layer)
+    if node is not None and document in Krita.instance().documents() and node.parentNode() is not None:
+        document.setActiveNode(node)
 
 
 def _remember(result: _Result, node: Node) -> None:

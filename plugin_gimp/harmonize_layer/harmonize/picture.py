@@ -104,28 +104,50 @@ def _read(image: Gimp.Image, layer: Gimp.Layer, feather: float, model: str) -> H
     for _, above, _ in _levels(layer):
         _hide(above)
     seen = Image(plan.image, wire.layout, wire.dtype, wire.read(_visible(image), plan.image, wire.layout))
-    # Alone and opaque: what the layer shows, be it a group, with its masks.
-    for each, _, below in _levels(layer):
-        _hide(below)
-        each.set_opacity(100)
-        each.set_mode(Gimp.LayerMode.NORMAL)
-    own = Pixels(plan.foreground, "GRAYA", wire.dtype, wire.read(_visible(image), plan.foreground, "GRAYA"))
+    drawable, left, top = _own(image, layer)
+    x, y, width, height = plan.foreground
+    own = Pixels(
+        plan.foreground, "GRAYA", wire.dtype, wire.read(drawable, Rect(x - left, y - top, width, height), "GRAYA")
+    )
     return plan.request(seen, own, chosen, feather=feather, model=model)
+
+
+def _own(image: Gimp.Image, layer: Gimp.Layer) -> tuple[Gimp.Drawable, int, int]:
+    """What the layer itself shows, be it a group, and where that begins; changes the image."""
+    if any(each.get_mask() or each.get_filters() for each, _, _ in _levels(layer)):
+        for each, _, below in _levels(layer):
+            _hide(below)
+            each.set_opacity(100)
+            each.set_mode(Gimp.LayerMode.NORMAL)
+        return _visible(image), 0, 0
+    _, left, top = layer.get_offsets()
+    return layer, left, top
+
+
+def place(image: Gimp.Image, layer: Gimp.Layer) -> tuple[int, ...]:
+    """What a result depends on, besides pixels: if it is not the same any more, the result does not fit.
+
+    Raises:
+        Refusal: there is no image or no layer any more.
+    """
+    if not image.is_valid():
+        raise Refusal("document_gone")
+    if not layer.is_valid():
+        raise Refusal("layer_gone")
+    _, left, top = layer.get_offsets()
+    canvas = int(image.get_base_type()), image.get_width(), image.get_height()
+    return (*canvas, left, top, layer.get_width(), layer.get_height())
 
 
 def put(image: Gimp.Image, layer: Gimp.Layer, pixels: Pixels, strength: float) -> None:
     """Put a result above its layer, in place of an earlier one that is as this plug-in left it; one undo step.
 
     Raises:
-        Refusal: there is no such place any more.
+        Refusal: nothing can be put there now.
     """
-    if not image.is_valid():
-        raise Refusal("document_gone")
-    if not layer.is_valid():
-        raise Refusal("layer_gone")
+    if image.get_floating_sel() is not None:
+        raise Refusal("floating")
     grey = pixels.layout == "GRAYA"
-    if grey != layer.is_gray() or layer.is_indexed() or image.get_floating_sel() is not None:
-        raise Refusal("document_changed")
     kind = Gimp.ImageType.GRAYA_IMAGE if grey else Gimp.ImageType.RGBA_IMAGE
     left, top, width, height = pixels.rect
     name, mode = layer_name(layer.get_name()), image.get_default_new_layer_mode()

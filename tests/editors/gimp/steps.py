@@ -118,6 +118,10 @@ def change(item: int, **values: object) -> None:
         getattr(_item(item), f"set_{name}")(value)
 
 
+def move(item: int, x: int, y: int) -> None:
+    _item(item).set_offsets(x, y)
+
+
 def fill(item: int) -> None:
     _item(item).fill(Gimp.FillType.FOREGROUND)
 

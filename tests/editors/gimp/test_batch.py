@@ -234,6 +234,19 @@ def test_a_pasted_layer_is_the_foreground_wherever_it_lies(
     holds(picture, picture.harmonize(layer), engine(harmonizer, before, mask), mask)
 
 
+@pytest.mark.parametrize(
+    ("base", "precision"),
+    [("GRAY", "U8_NON_LINEAR"), ("GRAY", "U16_NON_LINEAR"), ("RGB", "U16_NON_LINEAR"), ("RGB", "HALF_NON_LINEAR")],
+)
+def test_a_pasted_layer_in_other_kinds_of_images(gimp: Gimp, harmonizer: Harmonizer, base: str, precision: str) -> None:
+    picture = Picture(gimp, precision=precision, base=base)
+    picture.backdrop()
+    layer = picture.layer(cutout()[..., [1, 3]] if base == "GRAY" else cutout(), "pasted")
+    before = picture.seen()
+    holds(picture, picture.harmonize(layer), engine(harmonizer, before, object_mask()), object_mask())
+    gimp("delete", picture.id)
+
+
 def test_a_layer_smaller_than_the_picture_and_one_that_is_larger(picture: Picture, harmonizer: Harmonizer) -> None:
     values = cutout()
     small = picture.layer(values[60:150, 40:200], "small", (30, 20))

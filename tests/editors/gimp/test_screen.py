@@ -58,6 +58,13 @@ class Desk:
     def shows(self, *names: str) -> bool:
         return list(self.layers()) == list(names)
 
+    def read_message(self, shot: str) -> None:
+        """Wait for a message, and close it."""
+        message = self.screen.window("GIMP Message")
+        self.screen.shot(SHOTS / shot)
+        self.screen.keys("Escape")
+        wait(lambda: self.screen.gone(message))
+
     @contextmanager
     def held(self) -> Iterator[Client]:
         """Harmonize as the last time, with a worker that stands still until the end of the block."""
@@ -125,22 +132,22 @@ def test_progress_is_shown_and_cancel_ends_the_job(desk: Desk) -> None:
     assert desk.shows("photo") and not state["dirty"] and state["images"] == 1
 
 
-def test_a_layer_that_is_removed_meanwhile(desk: Desk) -> None:
+def test_what_changes_meanwhile_is_noticed(desk: Desk) -> None:
     with desk.held():
         other = desk.gimp("copy", desk.image, desk.layer)
         desk.gimp("remove", desk.image, desk.layer)
-    message = desk.screen.window("GIMP Message")
+    desk.read_message("gone.png")
     assert list(desk.layers().values()) == [other]
-    desk.screen.keys("Escape")
-    wait(lambda: desk.screen.gone(message))
     desk.screen.keys("ctrl+z", "ctrl+z")
     wait(lambda: list(desk.layers().values()) == [desk.layer])
+    with desk.held():
+        desk.gimp("move", desk.layer, 5, 0)
+    desk.read_message("changed.png")
+    assert desk.shows("photo")
+    desk.screen.keys("ctrl+z")
 
 
 def test_errors_are_shown_at_once(desk: Desk) -> None:
     desk.screen.keys("shift+ctrl+a", "ctrl+f")  # nothing is selected
-    message = desk.screen.window("GIMP Message")
-    desk.screen.shot(SHOTS / "error.png")
-    desk.screen.keys("Escape")
-    wait(lambda: desk.screen.gone(message))
+    desk.read_message("error.png")
     assert desk.shows("photo")

@@ -94,12 +94,18 @@ def layers(space: Space = SRGB, place: tuple[int, int] = PLACE) -> dict[str, Any
 
 
 def engine(
-    harmonizer: Harmonizer, space: Space, picture: Array, mask: Array, icc: bytes | None = None
+    harmonizer: Harmonizer,
+    space: Space,
+    picture: Array,
+    mask: Array,
+    icc: bytes | None = None,
+    transfer: str | None = None,
 ) -> tuple[Rect, Array]:
     """What the engine itself answers.
 
     Args:
         icc: the profile where it is not the space's.
+        transfer: what counts instead of a profile.
         picture: [H, W, C], what the document shows.
         mask: [H, W], the foreground, 0..255 or 0..65535 or 0..1.
 
@@ -115,7 +121,8 @@ def engine(
         values = values.astype(np.float32)
     if coverage.dtype == np.float16:
         coverage = coverage.astype(np.float32)
-    image = harmonizer.harmonize(values, coverage, profile=icc or space.icc, blend=False).image
+    colours = {"transfer": transfer} if transfer else {"profile": icc or space.icc}
+    image = harmonizer.harmonize(values, coverage, blend=False, **colours).image  # type: ignore[arg-type]
     result = np.array(image).astype(picture.dtype)
     result[..., -1] = _converted(coverage, picture.dtype)
     left, top = rect.x - sent.x, rect.y - sent.y

@@ -1,6 +1,7 @@
 """What the tests do inside of Krita; the driver plugin calls these functions. A `yield` is a pause in milliseconds."""
 
 import sys
+import tempfile
 import time
 
 from krita import Document, InfoObject, Krita, Node, Selection
@@ -327,8 +328,32 @@ def convert(model, depth, profile):
     yield 100
 
 
+def convert_layer(name, model, depth, profile):
+    node(name).setColorSpace(model, depth, profile)
+    document().waitForDone()
+    yield 100
+
+
 def forget_profiles():
     sys.modules["harmonize_layer.profiles"]._found.clear()
+
+
+def break_plugin(broken):
+    """Let it fail where nobody expects it."""
+    picture = sys.modules["harmonize_layer.picture"]
+    if broken:
+        picture.usual, picture.active_layer = picture.active_layer, _fail
+    else:
+        picture.active_layer = picture.usual
+
+
+def _fail(_):
+    raise ZeroDivisionError
+
+
+def temporary_files_in(folder):
+    """Where Python makes temporary files; None: where it usually does."""
+    tempfile.tempdir = folder
 
 
 def measure():
@@ -336,49 +361,51 @@ def measure():
 
     Returns:
         "total" from the click until the layer is there, the daemon's "timings" by stage, what Krita's own calls took
-        ("krita"), and "stall", the longest time without the event loop, those calls not counted.
+        ("krita"), and "stall", the longest time without the event loop, those calls not counted. Also the processor
+        time of Krita's main thread outside of those calls: "work" in all, "piece" the most without the event loop.
     """
-    spent, longest, outcomes = [0.0], 0.0, []
     calls = {
         Document: ["pixelData", "waitForDone", "clone", "createNode", "exportImage", "close", "setActiveNode"],
         Node: ["pixelData", "projectionPixelData", "setPixelData", "addChildNode", "bounds", "remove"],
         Krita: ["createDocument"],
     }
     originals = {(kind, name): vars(kind)[name] for kind, names in calls.items() for name in names}
+    clocks = (time.perf_counter, time.thread_time)
+    inside, outcomes = [0.0, 0.0], []
 
     def timed(original):
         def call(*arguments):
-            begin = time.perf_counter()
+            begin = [clock() for clock in clocks]
             try:
                 return original(*arguments)
             finally:
-                spent[0] += time.perf_counter() - begin
+                for index, clock in enumerate(clocks):
+                    inside[index] += clock() - begin[index]
 
         return call
+
+    def outside():
+        return [clock() - spent for clock, spent in zip(clocks, inside, strict=True)]
 
     for kind, name in originals:
         setattr(kind, name, timed(getattr(kind, name)))
     try:
-        begin = before = time.perf_counter()
+        begin, first = time.perf_counter(), outside()
         start()
         controller()._run.ended.connect(lambda outcome: outcomes.append(outcome))
-        krita_before, total = 0.0, 0.0
+        before, longest, total = first, [0.0, 0.0], 0.0
         while not total or time.perf_counter() < begin + total + 0.2:
-            now = time.perf_counter()
+            now = outside()
+            longest = [max(one, new - old) for one, new, old in zip(longest, now, before, strict=True)]
+            before = now
             if not total and not controller().running:
-                total = now - begin
-            longest = max(longest, now - before - (spent[0] - krita_before))
-            before, krita_before = now, spent[0]
-            yield 1
+                total, work = time.perf_counter() - begin, now[1] - first[1]
+            yield 5
     finally:
         for (kind, name), original in originals.items():
             setattr(kind, name, original)
-    return {
-        "total": 1000 * total,
-        "timings": dict(outcomes[0].timings),
-        "krita": 1000 * spent[0],
-        "stall": 1000 * longest,
-    }
+    seconds = {"total": total, "krita": inside[0], "stall": longest[0], "work": work, "piece": longest[1]}
+    return {"timings": dict(outcomes[0].timings), **{name: 1000 * value for name, value in seconds.items()}}
 
 
 def arrange(width, height):

@@ -109,6 +109,29 @@ def test_the_profile_in_a_photographs_file(krita: Krita, harmonizer: Harmonizer,
     assert (as_srgb[visible] != expected[visible]).any()
 
 
+@pytest.mark.parametrize("space", [SRGB, SPACES[1]], ids=["sRGB", "linear"])
+def test_a_profile_that_cannot_be_had_is_told(krita: Krita, harmonizer: Harmonizer, space: Space) -> None:
+    krita("create", **layers(space))
+    picture, person = seen(krita, space), shown(krita, "Person", space)
+    krita("forget_profiles")
+    krita("temporary_files_in", folder="/nowhere")
+    line, boxes = krita("harmonize")
+    krita("temporary_files_in", folder=None)
+    krita("forget_profiles")
+    transfer = "srgb" if space is SRGB else "linear"
+    assert boxes == [] and f"{space.profile} was not found" in line and f"treated as {transfer}" in line.lower()
+    rect, expected = engine(harmonizer, space, picture, person[..., -1], transfer=transfer)
+    got = space.decode(krita("pixels", name=RESULT, rect=list(rect)), rect)
+    assert (got[expected[..., -1] > 0] == expected[expected[..., -1] > 0]).all()
+
+
+def test_a_layer_in_another_colour_model_is_refused_with_the_way_out(krita: Krita) -> None:
+    krita("create", **layers())
+    krita("convert_layer", name="Person", model="CMYKA", depth="U8", profile="")
+    _, boxes = krita("harmonize")
+    assert len(boxes) == 1 and "Layer > Convert > Convert Layer Color Space" in boxes[0]
+
+
 @pytest.mark.parametrize(
     ("model", "depth", "name"),
     [("CMYKA", "U8", "CMYK"), ("LABA", "U16", "L*a*b*"), ("XYZA", "F32", "XYZ"), ("YCbCrA", "U8", "YCbCr")],
@@ -174,7 +197,10 @@ def test_a_transparency_mask_shapes_the_object_even_if_it_is_active(krita: Krita
     krita("activate", name="mask")
     picture, person, own = seen(krita), shown(krita, "Person"), krita("pixels", name="Person", rect=WHOLE)
     assert (person[..., 3] < SRGB.decode(own, WHOLE)[..., 3]).any()
+    before = krita("state")
+    assert before[0] == "mask"
     harmonize(krita)
+    assert krita("state") == before
     check(krita, harmonizer, picture, person[..., 3])
     assert krita("tree") == ["Photo", "Person", ["mask"], RESULT]
     assert krita("pixels", name="Person", rect=WHOLE) == own

@@ -238,6 +238,15 @@ def test_the_result_comes_to_its_own_document(krita: Krita, harmonizer: Harmoniz
     assert (got[expected[..., 3] > 0] == expected[expected[..., 3] > 0]).all()
 
 
+def test_a_fault_of_the_plugins_own_is_told_and_over(krita: Krita) -> None:
+    before = opened(krita)
+    krita("break_plugin", broken=True)
+    said = complaint(krita)
+    krita("break_plugin", broken=False)
+    assert said == text("unexpected", error="ZeroDivisionError()") and now(krita) == before
+    assert krita("harmonize")[1] == []
+
+
 # The backend
 
 
