@@ -35,6 +35,12 @@ def ensure_krita() -> None:
         _install(*_KRITA)
 
 
+def ensure_chromium() -> None:
+    """Install Chromium, for the tests of the pages that `gknet` makes."""
+    if not shutil.which("chromium"):
+        _install("chromium")
+
+
 def gimp_root() -> Path:
     """Where GIMP 3 is, once ensure_gimp() has been called: Debian 12 has none, so it is in a Debian 13 of its own."""
     cache = os.environ.get("XDG_CACHE_HOME")

@@ -43,6 +43,7 @@ def main(arguments: list[str]) -> int:
             debian.ensure_venv()
             debian.ensure_krita()
             debian.ensure_gimp()
+            debian.ensure_chromium()
         return check({"GKNET_CI": "1"} if options.ci else {})
     except InstallError as error:
         print(f"error: {error}", file=sys.stderr)
