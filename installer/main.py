@@ -133,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
     test.add_argument(
         "--ci",
         action="store_true",
-        help="for CI: installs Debian's venv, Krita and GIMP 3, and missing data fails the tests",
+        help="for CI: installs Debian's venv, Krita, GIMP 3 and Chromium, and missing data fails the tests",
     )
     return found
 
