@@ -9,6 +9,7 @@ Only "python", the interpreter that has the package, must be there.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,8 @@ def read_installation(folder: Path) -> Installation:
         raise _not_installed(f"{file} cannot be read ({error.strerror})") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _not_installed(f"{file} is damaged") from error
-    if not isinstance(python, str) or not Path(python).is_file():
+    # Within a sandbox the link is there, but not what it leads to; a daemon that runs outside can be reached.
+    if not isinstance(python, str) or not os.path.lexists(python):
         raise _not_installed(f"there is no Python at {python}")
     return Installation(python, connection, log, models)
 
