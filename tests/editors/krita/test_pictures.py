@@ -128,7 +128,7 @@ def test_a_profile_that_cannot_be_had_is_told(krita: Krita, harmonizer: Harmoniz
 
 def test_a_layer_in_another_colour_model_is_refused_with_the_way_out(krita: Krita) -> None:
     krita("create", **layers())
-    krita("convert_layer", name="Person", model="CMYKA", depth="U8", profile="")
+    krita("convert_layer", name="Person", model="CMYKA", depth="U8")
     _, boxes = krita("harmonize")
     assert len(boxes) == 1 and "Layer > Convert > Convert Layer Color Space" in boxes[0]
 
