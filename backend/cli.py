@@ -1,4 +1,5 @@
-"""The command line: `harmonize run IMAGE [MASK] -o OUT`; the daemon's `serve`, `status`, `stop` and `logs`; `doctor`.
+"""The command line: `harmonize run IMAGE [MASK] -o OUT` and `batch SOURCE -o FOLDER`; the daemon's `serve`, `status`,
+`stop` and `logs`; `doctor`.
 
 Exit status: 0 done; 1 a fault of ours, or one that `doctor` has found; 2 bad input or bad arguments; 3 no daemon, or
 one that does not do as it is told; 130 Ctrl-C. Every failure is one line on stderr. numpy, libvips and torch are
@@ -13,7 +14,6 @@ import math
 import os
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,13 +22,14 @@ import click
 from backend.link.messages import JOB_BYTES
 
 if TYPE_CHECKING:
+    from backend.catalog import Item
     from backend.engine import Harmonized
-    from backend.images import Picture, Pixels
+    from backend.images import Pixels
+    from backend.ledger import Ledger
     from backend.link.messages import Status
 
 _FILE = click.Path(path_type=Path)
 _DEBUG = "HARMONIZE_DEBUG"
-_SHORTEST_SIDE = 16
 _PATIENCE = 10.0
 
 
@@ -74,7 +75,7 @@ def main(context: click.Context) -> None:
     """Make a foreground pasted into a photograph look as if it had been there."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
-    elif context.invoked_subcommand in ("run", "serve"):
+    elif context.invoked_subcommand in ("run", "batch", "serve"):
         context.default_map = _defaults()
 
 
@@ -89,7 +90,7 @@ def _defaults() -> dict[str, dict[str, Any]]:
     devices = found.pop("device", ["auto"])
     devices = devices if isinstance(devices, list) else [devices]
     here = {"device": devices[0], "model": found.get("model", "auto")}
-    return {"run": here, "serve": {**found, "devices": devices}}
+    return {"run": here, "batch": here, "serve": {**found, "devices": devices}}
 
 
 @main.command()
@@ -125,32 +126,87 @@ def run(
     An image that its EXIF turns is written upright. MASK belongs to the image as it is seen, or, where only that
     fits, as it is stored.
     """
-    import numpy as np
-
-    from backend import engine, images
+    from backend import composite, images
 
     if math.isnan(strength):  # which no range excludes
         raise click.BadParameter("nan is not a number from 0 to 1", param_hint="--strength")
     start = time.perf_counter()
     try:
         images.check_output(output, inputs=[image] if mask is None else [image, mask])
-        picture = images.read(image)
-        if min(picture.pixels.shape[:2]) < _SHORTEST_SIDE:
-            raise BadInput(f"{image} is {picture}: give an image of at least {_SHORTEST_SIDE} pixels a side")
-        loss = images.losses(output, picture)
-        foreground = _own_foreground(image, picture) if mask is None else _foreground(mask, image, picture)
-        # To the Harmonizer, what is transparent is absent; where the alpha is the mask, it is the background.
-        seen = picture.colour if mask is None else picture.pixels
-        harmonized = _harmonize(seen, foreground, picture.icc, model, device, daemon)
-        pixels = engine.blend(seen, foreground, harmonized, strength)
-        if mask is None:
-            pixels = np.dstack([pixels, picture.pixels[..., -1]])
-        written = images.write(output, replace(picture, pixels=pixels))
+        given = composite.read(image, mask)
+        loss = images.losses(output, given.picture)
+        harmonized = _harmonize(given.seen, given.foreground, given.picture.icc, model, device, daemon)
+        written = images.write(output, given.with_colours(harmonized, strength))
     except images.ImageFileError as error:
         raise BadInput(str(error)) from error
     if loss:
         click.echo(f"harmonize: {loss}", err=True)
     click.echo(f"{output}: {written}; {harmonized.engine}, {1000 * (time.perf_counter() - start):.0f} ms")
+
+
+def _shard(context: click.Context, option: click.Parameter, value: str) -> tuple[int, int]:
+    """I/N, as (I, N)."""
+    index, slash, count = value.partition("/")
+    if slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count):
+        return int(index), int(count)
+    raise click.BadParameter(f"{value!r} is not I/N with I from 1 to N")
+
+
+@main.command()
+@click.argument("source")
+@click.option("-o", "--output", type=_FILE, required=True, metavar="FOLDER", help="Where the results go.")
+@click.option(
+    "--mask",
+    metavar="RULE",
+    help="Where the mask of an image lies, such as '{parent}/{stem}_mask.png' or 'masks/{name}'. "
+    "Without a rule, the alpha of the image is the mask.",
+)
+@click.option("--model", default="auto", show_default=True, help="The network to use.")
+@click.option("--device", default="auto", show_default=True, help="Where it runs: auto, cpu, cuda or mps.")
+@click.option(
+    "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Where no manifest says otherwise."
+)
+@click.option("--resume", is_flag=True, help="Leave what an earlier run has made of the same.")
+@click.option(
+    "--shard", metavar="I/N", callback=_shard, default="1/1", show_default=True, help="Do the I-th of N parts alone."
+)
+@click.option(
+    "--on-error", type=click.Choice(["skip", "stop"]), default="skip", show_default=True, help="What a failure does."
+)
+def batch(
+    source: str,
+    output: Path,
+    mask: str | None,
+    model: str,
+    device: str,
+    strength: float,
+    resume: bool,
+    shard: tuple[int, int],
+    on_error: str,
+) -> None:
+    """Harmonize many images as `harmonize run` would, in this process.
+
+    SOURCE is a folder, a quoted glob pattern, a manifest (.csv, .jsonl or .parquet) or -, standard input. A row of
+    a manifest has image and, where wanted, mask, output and strength; a line of standard input is a path or such a
+    row in JSON. Relative paths begin at the folder that holds the source.
+
+    FOLDER gets the same tree. FOLDER/harmonize-batch has a contact sheet, what failed as a manifest, and what
+    --resume needs: it goes by the content of image and mask, the strength, the weights and the program's version, and
+    makes again what is not there or was changed since.
+    """
+    from backend import catalog, ledger
+
+    if math.isnan(strength):
+        raise click.BadParameter("nan is not a number from 0 to 1", param_hint="--strength")
+    try:
+        items = catalog.read(source, output, rule=mask, strength=strength, stdin=sys.stdin)
+        with ledger.opened(output, shard, resume=resume) as opened:
+            summary, failures = _batch(catalog.shard(items, *shard), opened, model, device, on_error == "stop")
+    except catalog.CatalogError as error:
+        raise BadInput(str(error)) from error
+    click.echo(summary)
+    if failures:
+        raise BadInput(failures)
 
 
 @main.command()
@@ -255,6 +311,20 @@ def doctor(as_json: bool) -> None:
         raise Unwell("something is not as it should be: see above")
 
 
+def _batch(items: list[Item], ledger: Ledger, model: str, device: str, stop: bool) -> tuple[str, str]:
+    """What came out, and what failed, in words."""
+    from backend import batch, engine, sheet
+
+    try:
+        network = engine.Network(model, device)
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    summary = batch.run(items, ledger, network, stop=stop)
+    sheet.write(ledger.sheet, summary, title=f"{ledger.out}: {network.name}")
+    failures = f"{summary.failed} of {len(items)} failed: {ledger.failures} tells why" if summary.failed else ""
+    return f"{summary}\n{ledger.sheet} shows them", failures
+
+
 def _described(status: Status) -> str:
     lines = [
         f"daemon {status.package}, pid {status.pid}, up {_span(status.uptime)}, {status.memory / 1e6:.0f} MB",
@@ -274,60 +344,6 @@ def _span(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _foreground(mask: Path, image: Path, picture: Picture) -> Pixels:
-    """HxW from the mask file: its opacity where some of it is transparent, else its luminance."""
-    import numpy as np
-
-    from backend import images
-
-    read = images.read(mask)
-    white = images.WHITE[read.pixels.dtype.name]
-    if read.alpha is not None and (read.alpha != white).any():
-        values = read.alpha
-    elif read.grey:
-        values = read.colour
-    else:
-        luminance = read.colour @ np.array([0.299, 0.587, 0.114], np.float32)
-        # In float32 the luminance of white can exceed white.
-        values = np.minimum(luminance if white == 1 else np.rint(luminance), read.colour.max(axis=2))
-        values = values.astype(read.pixels.dtype)
-    size = picture.pixels.shape[:2]
-    if values.shape != size and picture.orientation > 4 and values.shape == size[::-1]:
-        values = images.turn(values, picture.orientation)
-    if values.shape != size:
-        raise BadInput(
-            f"{mask} is {values.shape[1]}x{values.shape[0]} but {image} is {size[1]}x{size[0]}: "
-            "make the mask as large as the image"
-        )
-    if values.dtype.kind == "f":
-        values = np.clip(values, 0, 1)
-    if values.max() <= white / 255:
-        raise BadInput(f"{mask} is empty: paint the foreground white")
-    if values.min() >= white:
-        raise BadInput(f"{mask} is white everywhere: leave the background black, so that there is something to match")
-    return values
-
-
-def _own_foreground(image: Path, picture: Picture) -> Pixels:
-    """HxW: the alpha of the image, which must hold a foreground and, under what is transparent, a background."""
-    import numpy as np
-
-    from backend import images
-
-    alpha = picture.alpha
-    if alpha is None:
-        raise BadInput(f"{image} has no alpha to take the foreground from: give a MASK, white where the foreground is")
-    white = images.WHITE[alpha.dtype.name]
-    if alpha.max() <= white / 255:
-        raise BadInput(f"{image} is transparent everywhere, so no foreground shows: give a MASK")
-    if alpha.min() >= white:
-        raise BadInput(f"{image} is opaque everywhere, so its alpha shows no foreground: give a MASK")
-    background = picture.colour[alpha < white]
-    if (background == background[0]).all():
-        raise BadInput(f"{image} holds no picture under its transparent parts: paste it onto one and give a MASK")
-    return np.clip(alpha, 0, 1) if alpha.dtype.kind == "f" else alpha
 
 
 def _harmonize(
@@ -351,7 +367,7 @@ def _harmonize(
             if daemon:
                 raise NoDaemon(str(error)) from error
     try:
-        return engine.in_process(image, foreground, icc=icc, model=model, device=device)
+        return engine.Network(model, device)(image, foreground, icc=icc)
     except ValueError as error:
         raise BadInput(str(error)) from error
 

@@ -6,6 +6,7 @@ imported only where this process computes.
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -41,28 +42,48 @@ class Harmonized:
     engine: str
 
 
-def in_process(image: Array, mask: Array, *, icc: bytes | None, model: str, device: str) -> Harmonized:
-    """By the network in this process.
+class Network:
+    """The network in this process: loaded once, asked as often as there are images.
 
     Args:
-        image: [H, W] or [H, W, C], uint8, uint16 or float32; alpha tells what is absent.
-        mask: [H, W], uint8, uint16 or float32 0..1.
-        icc: the image's profile; without one it is sRGB.
         model, device: as Harmonizer.load takes them.
 
-    Raises:
-        ValueError: no such model or device, or an image that cannot be harmonized.
-    """
-    from gknet import Harmonizer
+    Attributes:
+        name: the model and its device, for people.
+        identity: the program's version and the digest of the weights, whatever their file is called: same identity,
+            same results.
 
-    done = Harmonizer.load(model, device).harmonize(image, mask, profile=icc, blend=False)
-    whole = slice(0, mask.shape[0]), slice(0, mask.shape[1])
-    colours = _channels(np.asarray(done.image))
-    return Harmonized(colours[..., : _colours(colours)], whole, f"{done.model} on {done.device}")
+    Raises:
+        ValueError: no such model or device.
+    """
+
+    def __init__(self, model: str, device: str) -> None:
+        from gknet import Harmonizer, weights
+
+        self._harmonizer = Harmonizer.load(model, device)
+        self.name = f"{self._harmonizer.model} on {self._harmonizer.device}"
+        content = weights.digest(self._harmonizer.model if model == "auto" else model)
+        self.identity = f"{importlib.metadata.version('gknet-harmonize')} {content}"
+
+    def __call__(self, image: Array, mask: Array, *, icc: bytes | None) -> Harmonized:
+        """Harmonize one image.
+
+        Args:
+            image: [H, W] or [H, W, C], uint8, uint16 or float32; alpha tells what is absent.
+            mask: [H, W], uint8, uint16 or float32 0..1.
+            icc: the image's profile; without one it is sRGB.
+
+        Raises:
+            ValueError: an image that cannot be harmonized.
+        """
+        done = self._harmonizer.harmonize(image, mask, profile=icc, blend=False)
+        whole = slice(0, mask.shape[0]), slice(0, mask.shape[1])
+        colours = _channels(np.asarray(done.image))
+        return Harmonized(colours[..., : _colours(colours)], whole, self.name)
 
 
 def by_daemon(image: Array, mask: Array, *, icc: bytes | None, model: str, start: bool) -> Harmonized:
-    """By the user's daemon; arguments as for `in_process`.
+    """By the user's daemon; arguments as for `Network`.
 
     Args:
         start: start a daemon where none runs.

@@ -56,9 +56,7 @@ def main(data: Path, weights: str) -> None:
         native.append(psnr(reduce_area(result, SIDE), truth))
         own.append(psnr(np.asarray(network), truth))
         before.append(psnr(small, truth))
-    print(
-        f"{len(native)} composites {np.mean(before):.2f} dB, own {np.mean(own):.2f}, full size {np.mean(native):.2f}"
-    )
+    print(f"{len(native)} composites {np.mean(before):.2f} dB, own {np.mean(own):.2f}, full size {np.mean(native):.2f}")
     print(f"full size less the network: {np.mean(native) - np.mean(own):+.2f} dB; stray pixels: {strays}")
     print("levels of a 16-bit gradient before and after: {} and {}".format(*levels(harmonizer)))
 

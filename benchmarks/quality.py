@@ -116,7 +116,7 @@ def shifts(batch: Batch) -> dict[str, np.ndarray]:
     """What was done to each foreground: fMSE, the mean's change in L*, in hue (degrees) and in chroma."""
     rows = []
     for composite, real, mask in zip(batch.composite, batch.real, batch.mask[:, 0] > 0, strict=True):
-        lab = [composites._to_lab(x[:, mask].T).mean(0) for x in (real, composite)]
+        lab = [composites.to_lab(x[:, mask].T).mean(0) for x in (real, composite)]
         hue = [math.degrees(math.atan2(float(x[2]), float(x[1]))) for x in lab]
         chroma = [float(x[1:].norm()) for x in lab]
         turned = (hue[1] - hue[0] + 180) % 360 - 180 if min(chroma) > 4 else math.nan  # grey has no hue

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import click
 
-from gknet import evaluate, train
+from gknet import compare, evaluate, explain, rank, train
 
 
 @click.group()
 def main() -> None:
-    """Train and evaluate harmonization networks (GKNet, Shen et al., ICCV 2023)."""
+    """Train, evaluate, explain and compare harmonization networks (GKNet, Shen et al., ICCV 2023)."""
 
 
 main.add_command(train.command)
 main.add_command(evaluate.command)
+main.add_command(explain.command)
+main.add_command(compare.command)
+main.add_command(rank.command)
 
 if __name__ == "__main__":
     main()

@@ -26,13 +26,24 @@ class EncoderLayer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]."""
-        b, t, d = tokens.shape
-        qkv = self.qkv(self.norm_attention(tokens)).view(b, t, 3, self.heads, d // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, T, D / heads]
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, t, d)
+        q, k, v = self._split(tokens)
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(tokens.shape)
         tokens = tokens + self.project(attended)
         out: Tensor = tokens + self.mlp(self.norm_mlp(tokens))
         return out
+
+    def attention(self, tokens: Tensor) -> Tensor:
+        """What each token looks at: [B, T, D] -> [B, heads, T, T], 0..1, each row summing to 1."""
+        q, k, _ = self._split(tokens)
+        return (q @ k.mT / math.sqrt(q.shape[-1])).softmax(-1)
+
+    def _split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each [B, heads, T, D / heads]."""
+        b, t, d = tokens.shape
+        q, k, v = (
+            self.qkv(self.norm_attention(tokens)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        )
+        return q, k, v
 
 
 class LongDistanceReference(nn.Module):

@@ -56,15 +56,15 @@ class Environment:
         The stamp is written last, so an installation that was cut off is taken up again by the next one. Raises
         InstallError when this Python or pip cannot do it.
         """
-        self._make(bar)
+        self.make(bar)
         self.stamp.unlink(missing_ok=True)
         self.log.unlink(missing_ok=True)
         started = time.monotonic()
         # pip itself first: then one version of it, on every Python, resolves and prints what PipOutput reads.
         pins = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
-        self._pip([pin for pin in pins if pin.startswith(("pip==", "setuptools=="))], bar, progress="off")
+        self.pip([pin for pin in pins if pin.startswith(("pip==", "setuptools=="))], bar, progress="off")
         project = f".[{extra}]" if extra else "."
-        self._pip(["--constraint", str(CONSTRAINTS), "--no-build-isolation", "--editable", project], bar)
+        self.pip(["--constraint", str(CONSTRAINTS), "--no-build-isolation", "--editable", project], bar)
         self.stamp.write_text(self._digest(extra))
         bar.finish(f"packages are installed in {self.folder} ({time.monotonic() - started:.0f} s)")
 
@@ -74,7 +74,8 @@ class Environment:
         parts = [*files, platform.python_version().encode(), os.fsencode(self.folder), extra.encode()]
         return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
-    def _make(self, bar: Bar) -> None:
+    def make(self, bar: Bar, with_pip: bool = True) -> None:
+        """Make it, empty but for pip, unless one that this Python can use is there."""
         if self._is_usable():
             return
         if lacks_venv():
@@ -87,11 +88,14 @@ class Environment:
 
         bar.show(Step(f"making {self.folder}"))
         try:
-            venv.EnvBuilder(with_pip=True, symlinks=os.name != "nt", clear=True).create(self.folder)
+            venv.EnvBuilder(with_pip=with_pip, symlinks=os.name != "nt", clear=True).create(self.folder)
         except (OSError, ValueError, subprocess.CalledProcessError) as error:
             detail = getattr(error, "output", None) or str(error)
             text = detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)
-            raise InstallError(f"no virtual environment could be made in {self.folder}: {text.strip()}") from error
+            raise InstallError(
+                f"no virtual environment could be made in {self.folder}: {text.strip()}. "
+                f"{_advice(text, 'See that this folder may be written')}, and run this again"
+            ) from error
 
     def _is_usable(self) -> bool:
         """Whether an environment of the running Python is there, with a pip that runs, so that it can be kept."""
@@ -103,9 +107,9 @@ class Environment:
             return False
         return subprocess.run([str(self.python), "-m", "pip", "--version"], capture_output=True).returncode == 0
 
-    def _pip(self, arguments: Sequence[str], bar: Bar, progress: str = "raw") -> None:
+    def pip(self, arguments: Sequence[str], bar: Bar, progress: str = "raw", command: str = "install") -> None:
         """Run `pip install` and show what it says; the installing, of which it says nothing, is read off the folder."""
-        pip = [str(self.python), "-u", "-m", "pip", "install", "--no-input", "--progress-bar", progress]
+        pip = [str(self.python), "-u", "-m", "pip", command, "--no-input", "--progress-bar", progress]
         variables = {**os.environ, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONIOENCODING": "utf-8"}
         output, began, said = PipOutput(), time.time(), ""
         process = subprocess.Popen(
@@ -135,8 +139,8 @@ class Environment:
         if status:
             reason = said or f"it ended with status {status}"
             raise InstallError(
-                f"pip could not install the packages: {reason}. Check the network and run this again; "
-                f"all that pip said is in {self.log}"
+                f"pip could not install the packages: {reason}. {_advice(reason, 'Check the network')} and run this "
+                f"again; all that pip said is in {self.log}"
             )
 
     def _installed_since(self, began: float) -> int:
@@ -144,6 +148,10 @@ class Environment:
         library = "Lib" if os.name == "nt" else f"lib/python{_VERSION}"
         records = self.folder.joinpath(library, "site-packages").glob("*.dist-info/RECORD")
         return sum(record.stat().st_mtime >= began for record in records)
+
+
+def _advice(reason: str, usual: str) -> str:
+    return "Make room on the disk" if "No space left" in reason else usual
 
 
 def _lines(process: subprocess.Popen[str]) -> Iterator[str]:

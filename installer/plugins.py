@@ -1,6 +1,9 @@
 """Puts an editor's plugin together: its own code, backend.link and msgpack copied into it, and backend.json.
 
-By hand, with the environment's Python: `.venv/bin/python -m installer.plugins ~/.local/share/krita`
+By hand, with the environment's Python, `.venv/bin/python -m installer.plugins`, and:
+
+    krita ~/.local/share/krita
+    gimp ~/.config/GIMP/3.0/plug-ins
 """
 
 from __future__ import annotations
@@ -15,10 +18,12 @@ from pathlib import Path
 from installer.environment import ROOT
 
 _KRITA = ROOT / "plugin_krita"
+_GIMP = ROOT / "plugin_gimp"
 _NAME = "harmonize_layer"
-_WHERE = (
-    "import json, msgpack; from backend.daemon import log_file;"
-    "print(json.dumps({'msgpack': msgpack.__file__, 'log': str(log_file())}))"
+_ASK = (  # gknet.weights would import torch
+    "import gknet, json, msgpack, pathlib; from backend.daemon import log_file;"
+    "models = sorted(file.stem for file in pathlib.Path(gknet.__file__).parent.glob('weights/*.safetensors'));"
+    "print(json.dumps({'msgpack': msgpack.__file__, 'log': str(log_file()), 'models': models}))"
 )
 
 
@@ -28,6 +33,16 @@ def install_krita(resources: Path, python: Path, connection: Path | None = None)
     (resources / "actions").mkdir(exist_ok=True)
     shutil.copy(_KRITA / f"{_NAME}.desktop", resources / "pykrita")
     shutil.copy(_KRITA / f"{_NAME}.action", resources / "actions")
+
+
+def install_gimp(plug_ins: Path, python: Path, connection: Path | None = None) -> None:
+    """Put GIMP's plug-in into its plug-ins folder, such as ~/.config/GIMP/3.0/plug-ins; arguments as `assemble`."""
+    code, folder = _GIMP / _NAME, plug_ins / _NAME
+    if folder.exists():
+        shutil.rmtree(folder)
+    # GIMP runs the file of the folder's name as a program, outside of any package: so the package is one level down.
+    shutil.copytree(code, folder, ignore=shutil.ignore_patterns("harmonize", "__pycache__"))
+    assemble(code / "harmonize", folder / "harmonize", python, connection)
 
 
 def assemble(code: Path, folder: Path, python: Path, connection: Path | None = None) -> None:
@@ -43,7 +58,7 @@ def assemble(code: Path, folder: Path, python: Path, connection: Path | None = N
         subprocess.CalledProcessError: `python` does not have the package.
         OSError: the folder cannot be written.
     """
-    asked = subprocess.run([str(python), "-c", _WHERE], check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    asked = subprocess.run([str(python), "-c", _ASK], check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     found = json.loads(asked.stdout)
     if folder.exists():
         shutil.rmtree(folder)
@@ -53,17 +68,22 @@ def assemble(code: Path, folder: Path, python: Path, connection: Path | None = N
     vendor = folder / "_vendor" / "msgpack"
     vendor.mkdir(parents=True)
     vendor.with_name("__init__.py").touch()
-    for file in Path(found["msgpack"]).parent.glob("*.py"):
+    for file in Path(found.pop("msgpack")).parent.glob("*.py"):
         shutil.copy(file, vendor)
-    backend = {"python": str(python), "connection": connection and str(connection), "log": found["log"]}
+    backend = {"python": str(python), "connection": connection and str(connection), **found}
     (folder / "backend.json").write_text(json.dumps(backend, indent=2), encoding="utf-8")
 
 
 def main(arguments: list[str]) -> int:
-    """Install Krita's plugin, for the Python that runs this."""
-    parser = argparse.ArgumentParser("python -m installer.plugins", description="Installs Krita's plugin.")
-    parser.add_argument("resources", type=Path, help="Krita's resource folder, such as ~/.local/share/krita")
-    install_krita(parser.parse_args(arguments).resources, Path(sys.executable))
+    """Install an editor's plugin, for the Python that runs this."""
+    install = {"krita": install_krita, "gimp": install_gimp}
+    parser = argparse.ArgumentParser("python -m installer.plugins", description="Installs an editor's plugin.")
+    parser.add_argument("editor", choices=install)
+    parser.add_argument(
+        "folder", type=Path, help="Krita's resource folder, such as ~/.local/share/krita, or GIMP's plug-ins folder"
+    )
+    options = parser.parse_args(arguments)
+    install[options.editor](options.folder, Path(sys.executable))
     return 0
 
 

@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TextIO
 
-_PACKAGE = re.compile(r"(?:Collecting|Requirement already satisfied:|Processing) (\S+)")
+_PACKAGE = re.compile(r"(?:Collecting|Requirement already satisfied:) (\S+)|Processing (.+?)(?: \(from .+\))?$")
 _DOWNLOAD = re.compile(r"\s+Downloading (\S+) \((.+)\)$")
 _BYTES = re.compile(r"Progress (\d+) of (\d+)$")
 _INSTALL = re.compile(r"Installing collected packages: (.+)$")
@@ -36,7 +36,7 @@ class PipOutput:
         """The step that a line tells of, or None for a line that tells of none."""
         if match := _PACKAGE.match(line):
             self.found += 1
-            return Step(f"finding packages: {_project(match[1])} ({self.found})")
+            return Step(f"finding packages: {_project(match[1] or match[2])} ({self.found})")
         if match := _DOWNLOAD.match(line):
             self.download = f"downloading {_project(match[1])} ({match[2]})"
             return Step(self.download)

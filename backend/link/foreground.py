@@ -70,12 +70,13 @@ class Plan:
         selection: Pixels | None = None,
         icc: Buffer | None = None,
         feather: float = 0.0,
+        model: str = "auto",
     ) -> Harmonize:
         """The job.
 
         Args:
             image, layer, selection: the pixels of the rectangles; no selection where none is `selected`.
-            icc, feather: as in Harmonize.
+            icc, feather, model: as in Harmonize.
 
         Raises:
             Refusal: the layer is opaque all over the picture, and nothing is selected.
@@ -84,7 +85,8 @@ class Plan:
         if opaque and not self.selected and self.foreground == self.image:
             raise Refusal("no_object")
         # What is opaque within the selection has no say in the foreground.
-        return Harmonize(new_job(), image, icc, selection, None if opaque and self.selected else layer, feather=feather)
+        own = None if opaque and self.selected else layer
+        return Harmonize(new_job(), image, icc, selection, own, model, feather)
 
 
 def is_opaque(pixels: Pixels) -> bool:

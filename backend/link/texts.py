@@ -17,12 +17,24 @@ TEXTS = {
     "cancel": "Cancel Harmonize",
     "cancel.tip": "Stop the harmonization that is running",
     "docker": "Harmonize",
+    "menu": "_Harmonize Layer...",
+    "menu.group": "Harmonize",
+    "help": (
+        "Select the object on its layer, or activate the layer with the pasted object. The result is a new layer above "
+        "it, whose opacity is the strength; the layer itself and everything else stay as they are."
+    ),
     "button": "Harmonize",
     "button.cancel": "Cancel",
     "strength": "Strength",
+    "strength.label": "Stren_gth (%)",
     "strength.tip": "The new layer's opacity",
     "feather": "Feather",
+    "feather.label": "_Feather (px)",
     "feather.tip": "Document pixels by which the object's edge is softened",
+    "model.label": "_Network",
+    "model.tip": "The network that harmonizes",
+    "model.auto": "Automatic",
+    "model.auto.tip": "The best one that is quick on this machine",
     "pixels": " px",
     "percent": " %",
     "log": "Open the log",
@@ -71,6 +83,13 @@ TEXTS = {
         "object is on, and harmonize again."
     ),
     "layer_hidden": "The active layer is hidden. Show it, so that it can be seen what it should match.",
+    "layer_locked": "The layer {layer} is locked. Unlock its pixels, and harmonize again.",
+    "several_layers": "Several layers are active. Activate only the one with the object, and harmonize again.",
+    "mask": "A layer mask is active. Activate its layer instead, and harmonize again.",
+    "channel": "A channel is active. Activate the layer with the object instead, and harmonize again.",
+    "floating": (
+        "There is a floating selection. Anchor it, or put it on a new layer (see the Layer menu), and harmonize again."
+    ),
     "group_locked": "The group {group} is locked, so no layer can be added to it. Unlock it, and harmonize again.",
     "colour_model": (
         "The picture is in {model}; only RGB and greyscale can be harmonized. Convert it with {menu}, and harmonize "
@@ -112,7 +131,9 @@ TEXTS = {
     ),
     "error.stopping": "The backend was just stopping. Harmonize again; it starts anew.",
     "error.internal": "The backend failed: {message}. Harmonize again; if it stays so, the log tells more.",
-    "error.not_installed": "The backend is not installed: {message}. Run the installer of Harmonize again.",
+    "error.not_installed": (
+        "The backend is not installed: {message}. Run this in the folder of Harmonize: python3 -m installer install"
+    ),
     "error.not_running": "The backend is not running: {message}. Harmonize again; it starts anew.",
     "error.not_started": "The backend cannot be started: {message}. Run the installer of Harmonize again.",
     "error.refused": "The backend does not accept this plugin: {message}. Stop it (harmonize stop), and try again.",

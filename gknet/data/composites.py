@@ -276,7 +276,7 @@ def _transfer_by(
     return out
 
 
-def _to_lab(pixels: Tensor) -> Tensor:
+def to_lab(pixels: Tensor) -> Tensor:
     """sRGB [..., 3] -> CIE L*a*b* (D65)."""
     matrix = pixels.new_tensor(
         [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
@@ -297,7 +297,7 @@ def looks_wrong(before: Tensor, after: Tensor) -> Tensor:
     def clipped(x: Tensor) -> Tensor:
         return ((x <= 0.5 / 255) | (x >= 254.5 / 255)).any(-1).float().mean(1)
 
-    lab0, lab1 = _to_lab(before), _to_lab(after)
+    lab0, lab1 = to_lab(before), to_lab(after)
     mean0, mean1 = lab0.mean(1), lab1.mean(1)
     chroma0, chroma1 = lab0[..., 1:].norm(dim=-1).mean(1), lab1[..., 1:].norm(dim=-1).mean(1)
     tint0, tint1 = mean0[:, 1:], mean1[:, 1:]

@@ -17,7 +17,7 @@ PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 def declared() -> list[Requirement]:
     """Every requirement that pyproject.toml names, but the project's own extras."""
-    lists = re.findall(r"^(?:dependencies|train|dev) = \[(.*?)\]$", PROJECT, re.MULTILINE | re.DOTALL)
+    lists = re.findall(r"^(?:dependencies|batch|research|train|dev) = \[(.*?)\]$", PROJECT, re.MULTILINE | re.DOTALL)
     assert len(lists) >= 2
     found = [Requirement(text) for block in lists for text in re.findall(r'"([^"]+)"', block)]
     return [requirement for requirement in found if requirement.name != "gknet-harmonize"]

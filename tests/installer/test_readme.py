@@ -18,6 +18,7 @@ from PIL import Image
 import backend.cli
 import gknet.cli
 from installer.environment import ROOT
+from installer.main import parser
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line.split("#")[0].strip() for line in README.splitlines() if line.startswith("    ")]
@@ -42,6 +43,22 @@ def test_commands_and_their_options_exist(line: str) -> None:
     command = group.commands[name]
     options = {option for parameter in command.params for option in parameter.opts}
     assert {argument for argument in arguments if argument.startswith("-")} <= options
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if " -m installer " in line])
+def test_commands_of_the_installer_exist(line: str) -> None:
+    arguments = shlex.split(line.partition(" -m installer ")[2])
+    parser().parse_args(arguments)  # exits where they do not
+
+
+def test_messages_of_the_troubleshooting_are_the_programs() -> None:
+    section = README.partition("## Troubleshooting")[2].partition("\n## ")[0]
+    messages = re.findall(r"^\| `(.+?)` \|", section, re.MULTILINE)
+    code = [
+        path.read_text(encoding="utf-8") for name in ("installer", "backend") for path in (ROOT / name).rglob("*.py")
+    ]
+    text = re.sub(r'"\s*\n\s*f?"', "", "\n".join(code))  # a sentence may go over lines
+    assert len(messages) >= 10 and not [message for message in messages if message not in text]
 
 
 def test_links_and_pictures_lead_somewhere() -> None:

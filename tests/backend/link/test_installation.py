@@ -12,12 +12,13 @@ from backend.link.installation import FILE, Installation, read_installation
 from backend.link.messages import Code, LinkError
 
 
-def test_it_names_python_and_may_name_connection_and_log(tmp_path: Path) -> None:
+def test_it_names_python_and_may_name_the_rest(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(json.dumps({"python": sys.executable}))
     assert read_installation(tmp_path) == Installation(sys.executable)
-    paths = {"connection": str(tmp_path / "c.json"), "log": str(tmp_path / "ä.log")}
-    (tmp_path / FILE).write_text(json.dumps({"python": sys.executable, **paths}), encoding="utf-8")
-    assert read_installation(tmp_path) == Installation(sys.executable, tmp_path / "c.json", tmp_path / "ä.log")
+    rest = {"connection": str(tmp_path / "c.json"), "log": str(tmp_path / "ä.log"), "models": ["a", "b"]}
+    (tmp_path / FILE).write_text(json.dumps({"python": sys.executable, **rest}), encoding="utf-8")
+    paths = tmp_path / "c.json", tmp_path / "ä.log"
+    assert read_installation(tmp_path) == Installation(sys.executable, *paths, ("a", "b"))
 
 
 @pytest.mark.parametrize(

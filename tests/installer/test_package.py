@@ -1,0 +1,51 @@
+"""The archives: the one that Krita imports, by its own importer, and the one that Python runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from installer.bundle import package, write_bundle
+from installer.progress import Bar
+
+IMPORTER = Path("/usr/share/krita/pykrita/plugin_importer/plugin_importer.py")
+
+
+def test_krita_imports_it(tmp_path: Path) -> None:
+    if not IMPORTER.is_file():
+        if os.environ.get("GKNET_CI") == "1":
+            pytest.fail("CI installs Krita, but its importer of plugins is not there")
+        pytest.skip("needs Krita")
+    with (tmp_path / "out.txt").open("w") as out:
+        package(tmp_path / "plugin.zip", Path(sys.executable), Bar(out))
+    (tmp_path / "resources").mkdir()
+    line = [sys.executable, str(IMPORTER), str(tmp_path / "plugin.zip"), str(tmp_path / "resources")]
+    subprocess.run(line, check=True)
+    plugin = tmp_path / "resources" / "pykrita" / "harmonize_layer"
+    assert (plugin.parent / "harmonize_layer.desktop").is_file()
+    assert (tmp_path / "resources" / "actions" / "harmonize_layer.action").is_file()
+    assert (plugin / "link" / "client.py").is_file() and (plugin / "_vendor" / "msgpack" / "fallback.py").is_file()
+    assert not (plugin / "backend.json").exists()  # which would name this machine's Python
+    assert {path.name for path in tmp_path.iterdir()} == {"out.txt", "plugin.zip", "resources"}
+
+
+def test_python_runs_the_installer_in_a_bundle(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "Zoë B.zip", [])
+    away = tmp_path / "away"
+    away.mkdir()
+    line = [sys.executable, str(tmp_path / "Zoë B.zip")]
+    own = {**os.environ, "HOME": str(away)}
+
+    def run(command: str) -> subprocess.CompletedProcess[str]:
+        arguments = [*line, command, "--prefix", str(away)]
+        return subprocess.run(arguments, cwd=away, env=own, capture_output=True, encoding="utf-8")
+
+    done = run("doctor")
+    assert done.returncode == 1 and f"nothing is installed in {away}" in done.stdout, done
+    # Nothing but the archive's own packages is looked at, and here there are none.
+    done = run("install")
+    assert done.returncode == 1 and "unpacking Zoë B.zip" in done.stdout and "pip==" in done.stderr, done
