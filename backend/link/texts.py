@@ -132,7 +132,7 @@ TEXTS = {
     "error.stopping": "The backend was just stopping. Harmonize again; it starts anew.",
     "error.internal": "The backend failed: {message}. Harmonize again; if it stays so, the log tells more.",
     "error.not_installed": (
-        "The backend is not installed: {message}. Run this in the folder of Harmonize: python3 -m installer install"
+        "The backend is not installed: {message}. In the folder of Harmonize, run python3 -m installer install."
     ),
     "error.not_running": "The backend is not running: {message}. Harmonize again; it starts anew.",
     "error.not_started": "The backend cannot be started: {message}. Run the installer of Harmonize again.",

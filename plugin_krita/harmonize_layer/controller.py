@@ -95,11 +95,11 @@ class Controller(QtCore.QObject):
         elif not self.running:
             self._end(text("not_running"))
 
-    def _finish(self, outcome: Result | LinkError) -> None:
+    def _finish(self, outcome: Result | Exception) -> None:
         picture = self._picture
         assert picture is not None
         try:
-            if isinstance(outcome, LinkError):
+            if isinstance(outcome, Exception):
                 raise outcome
             picture.check()
             self._results.put(picture, outcome.pixels, self.strength)
@@ -117,7 +117,7 @@ class Controller(QtCore.QObject):
         elif isinstance(error, LinkError):
             self._end(explain(error), complain=error.code != Code.CANCELLED)
         else:
-            traceback.print_exc()
+            traceback.print_exception(type(error), error, error.__traceback__)
             self._end(text("unexpected", error=repr(error)), complain=True)
 
     def _end(self, line: str, complain: bool = False) -> None:

@@ -28,7 +28,7 @@ class Run(QtCore.QObject):
 
     Signals:
         progressed: what is being done, and the fraction 0..1 done; -1 where nobody knows.
-        ended: a Result or a LinkError.
+        ended: a Result or an exception, most often a LinkError.
     """
 
     progressed = QtCore.pyqtSignal(str, float)
@@ -71,7 +71,7 @@ class Run(QtCore.QObject):
                 self._send()
             else:
                 self.progressed.emit(text("stage.starting"), -1)
-        except LinkError as error:
+        except Exception as error:  # such as no room for a temporary file; a run that does not end would block others
             self._end(error)
 
     def _send(self) -> None:

@@ -331,8 +331,8 @@ def convert(model, depth, profile):
     yield 100
 
 
-def convert_layer(name, model, depth, profile):
-    node(name).setColorSpace(model, depth, profile)
+def convert_layer(name, model, depth):
+    assert node(name).setColorSpace(model, depth, app.profiles(model, depth)[0])
     document().waitForDone()
     yield 100
 

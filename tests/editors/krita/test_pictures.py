@@ -113,6 +113,7 @@ def test_the_profile_in_a_photographs_file(krita: Krita, harmonizer: Harmonizer,
 def test_a_profile_that_cannot_be_had_is_told(krita: Krita, harmonizer: Harmonizer, space: Space) -> None:
     krita("create", **layers(space))
     picture, person = seen(krita, space), shown(krita, "Person", space)
+    harmonize(krita)  # starts the daemon, which needs a temporary file
     krita("forget_profiles")
     krita("temporary_files_in", folder="/nowhere")
     line, boxes = krita("harmonize")
@@ -127,7 +128,7 @@ def test_a_profile_that_cannot_be_had_is_told(krita: Krita, harmonizer: Harmoniz
 
 def test_a_layer_in_another_colour_model_is_refused_with_the_way_out(krita: Krita) -> None:
     krita("create", **layers())
-    krita("convert_layer", name="Person", model="CMYKA", depth="U8", profile="")
+    krita("convert_layer", name="Person", model="CMYKA", depth="U8")
     _, boxes = krita("harmonize")
     assert len(boxes) == 1 and "Layer > Convert > Convert Layer Color Space" in boxes[0]
 
