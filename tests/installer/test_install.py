@@ -226,7 +226,8 @@ def test_krita_sees_the_plugin(home: Home, tmp_path: Path) -> None:
     screen = subprocess.Popen(line, pass_fds=[write], stderr=subprocess.DEVNULL)
     os.close(write)
     with os.fdopen(read) as pipe:
-        variables.update(DISPLAY=f":{pipe.readline().strip()}", LC_ALL="C.UTF-8")
+        # Krita's Python takes the modules of the first python3 on the path for its own, be it that of an environment.
+        variables.update(DISPLAY=f":{pipe.readline().strip()}", LC_ALL="C.UTF-8", PATH=os.defpath)
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     krita = subprocess.Popen(["krita", "--nosplash"], env=variables, **silent)
     plugin = tmp_path / ".local" / "share" / "krita" / "pykrita" / "harmonize_layer"

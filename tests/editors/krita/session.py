@@ -59,6 +59,7 @@ class Krita:
             HOME=str(self._home),
             XDG_RUNTIME_DIR=str(self._home),
             DISPLAY=self.display,
+            PATH=os.defpath,  # its Python takes the modules of the first python3 there for its own
             LC_ALL="C.UTF-8",  # else its Python reads files as ASCII
             PYTHONFAULTHANDLER="1",
             KRITA_DRIVER=address,
