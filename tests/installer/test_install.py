@@ -308,6 +308,8 @@ def test_an_upgrade_that_is_killed_at_any_step_leaves_what_works(home: Home) -> 
             assert set(home.backends()) == {old}
             assert home.harmonize("--help").returncode == 0
         assert daemon.poll() is None
+        home.kill_at("removing", "install")  # from here on, the new version is what works
+        assert old not in home.backends() and home.harmonize("--help").returncode == 0
         done = home("install")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "weights" not in done.stdout  # the environment had been completed before
