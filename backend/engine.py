@@ -110,17 +110,20 @@ def blend(image: Array, mask: Array, harmonized: Harmonized, strength: float) ->
         strength: 0..1.
     """
     result: Array = image.copy()
-    out = _channels(result)[harmonized.area]
-    out = out[..., : _colours(_channels(image))]
+    out = _channels(result)[harmonized.area][..., : _colours(_channels(image))]
     opacity = mask[harmonized.area]
-    full = np.float32(np.iinfo(mask.dtype).max if mask.dtype.kind == "u" else 1)
-    for top in range(0, len(out), _STRIP):
+    full = np.iinfo(mask.dtype).max if mask.dtype.kind == "u" else 1
+    shown = np.flatnonzero(opacity.max(axis=1))
+    for top in range(int(shown[0]), int(shown[-1]) + 1, _STRIP) if len(shown) else ():
         rows = slice(top, top + _STRIP)
-        weight = (opacity[rows] / full * np.float32(strength))[..., None]
-        before = out[rows].astype(np.float32)
-        after = harmonized.colours[rows].astype(np.float32)
-        values = np.where(weight < 1, before + weight * (after - before), after)
-        np.copyto(out[rows], np.rint(values) if out.dtype.kind == "u" else values, where=weight > 0, casting="unsafe")
+        before, after = out[rows], harmonized.colours[rows]
+        replaced = (opacity[rows] == full) & (strength == 1)
+        np.copyto(before, after, where=replaced[..., None])
+        mixed = (opacity[rows] > 0) & ~replaced  # as a rule no more than the rim
+        weight = (opacity[rows][mixed] / np.float32(full) * np.float32(strength))[:, None]
+        old, new = before[mixed].astype(np.float32), after[mixed].astype(np.float32)
+        values = old + weight * (new - old)
+        before[mixed] = np.rint(values) if out.dtype.kind == "u" else values
     return result
 
 

@@ -126,6 +126,7 @@ def from_file_to_file(size: str, suffix: str, dtype: str, repeat: int) -> dict[s
     from backend import engine, images
 
     image, mask = picture(size, dtype, 0.25)
+    network = engine.Network("auto", "auto")
     times: list[tuple[float, float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         source, out = (Path(folder) / f"{name}.{suffix}" for name in ("in", "out"))
@@ -134,7 +135,7 @@ def from_file_to_file(size: str, suffix: str, dtype: str, repeat: int) -> dict[s
             began = time.perf_counter()
             pixels = images.read(source).pixels
             decoded = time.perf_counter()
-            harmonized = engine.in_process(pixels, mask, icc=None, model="auto", device="auto")
+            harmonized = network(pixels, mask, icc=None)
             result = engine.blend(pixels, mask, harmonized, 1.0)
             done = time.perf_counter()
             images.write(out, images.Picture(result))
