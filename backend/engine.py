@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,20 +51,26 @@ class Network:
 
     Attributes:
         name: the model and its device, for people.
-        identity: the program's version and the digest of the weights, whatever their file is called: same identity,
-            same results.
 
     Raises:
         ValueError: no such model or device.
     """
 
     def __init__(self, model: str, device: str) -> None:
-        from gknet import Harmonizer, weights
+        from gknet import Harmonizer
 
+        self._model = model
         self._harmonizer = Harmonizer.load(model, device)
         self.name = f"{self._harmonizer.model} on {self._harmonizer.device}"
-        content = weights.digest(self._harmonizer.model if model == "auto" else model)
-        self.identity = f"{importlib.metadata.version('gknet-harmonize')} {content}"
+
+    @cached_property
+    def identity(self) -> str:
+        """The program's version and the digest of the weights, whatever their file is called: same identity, same
+        results. Reads the weights again, which a single image is spared."""
+        from gknet import weights
+
+        content = weights.digest(self._harmonizer.model if self._model == "auto" else self._model)
+        return f"{importlib.metadata.version('gknet-harmonize')} {content}"
 
     def __call__(self, image: Array, mask: Array, *, icc: bytes | None) -> Harmonized:
         """Harmonize one image.
