@@ -29,6 +29,7 @@ def masked_mean(features: Tensor, mask: Tensor) -> Tensor:
     return total / (weight.sum((2, 3)) + 1e-3)
 
 
+@torch.no_grad()
 def color_statistics(composite: Tensor, mask: Tensor) -> Tensor:
     """Mean, deviation and soft histogram of R, G, B, Y, Cb, Cr over foreground and over background, and the mask's
     share.
@@ -153,9 +154,10 @@ class StatisticsPath(nn.Module):
         channels: channels of each encoder level, deepest first (the order of ``forward``'s features).
         hidden: D, width of the MLP and of its output.
         bins: tones by which detail, and the finest encoder feature, are told apart; 0 = no detail statistics.
+        remember: take the vector of an earlier look into account.
     """
 
-    def __init__(self, channels: tuple[int, ...], *, hidden: int, bins: int) -> None:
+    def __init__(self, channels: tuple[int, ...], *, hidden: int, bins: int, remember: bool = False) -> None:
         super().__init__()
         self.bins = bins
         numbers = 2 * sum(channels) + COLOR_STATISTICS
@@ -167,15 +169,22 @@ class StatisticsPath(nn.Module):
             nn.Linear(hidden, hidden),
             nn.SiLU(),
         )
+        self.remember = None
+        if remember:
+            self.remember = nn.Linear(hidden, hidden, bias=False)
+            nn.init.zeros_(self.remember.weight)
 
-    def forward(self, composite: Tensor, mask: Tensor, features: list[Tensor]) -> Tensor:
-        """Composite [B, 3, H, W], mask [B, 1, H, W], one feature map a level -> [B, D]."""
+    def forward(self, composite: Tensor, mask: Tensor, features: list[Tensor], memory: Tensor | None = None) -> Tensor:
+        """Composite [B, 3, H, W], mask [B, 1, H, W], one feature map a level, an earlier look's result -> [B, D]."""
         pooled = [masked_mean(f, m) for f in features for m in (mask, 1 - mask)]
         pooled.append(color_statistics(composite, mask).to(pooled[0].dtype))
         if self.bins:
             pooled += [_pooled_by_tone(features[-1], composite, m, self.bins) for m in (mask, 1 - mask)]
             pooled.append(detail_statistics(composite, mask, self.bins).to(pooled[0].dtype))
-        out: Tensor = self.mlp(torch.cat(pooled, 1))
+        mixed: Tensor = self.mlp[0](torch.cat(pooled, 1))
+        if self.remember is not None and memory is not None:
+            mixed = mixed + self.remember(memory)
+        out: Tensor = self.mlp[1:](mixed)
         return out
 
 

@@ -290,8 +290,8 @@ def to_lab(pixels: Tensor) -> Tensor:
 def looks_wrong(before: Tensor, after: Tensor) -> Tensor:
     """Which changes look wrong by themselves, whatever the background: [B, K, 3] each, sRGB 0..1 -> [B] bool.
 
-    New clipping, hue turned over 50 degrees or into green or magenta, colour drained or boosted, light and shade lost
-    or noise amplified: what the makers of such benchmarks filter out.
+    New clipping, hue turned over 50 degrees or into or out of green or magenta, colour drained or boosted, light and
+    shade lost or noise amplified: what the makers of such benchmarks filter out.
     """
 
     def clipped(x: Tensor) -> Tensor:
@@ -303,9 +303,10 @@ def looks_wrong(before: Tensor, after: Tensor) -> Tensor:
     tint0, tint1 = mean0[:, 1:], mean1[:, 1:]
     cosine = F.cosine_similarity(tint0, tint1, dim=1)
     turned = (cosine < math.cos(math.radians(50))) & (tint0.norm(dim=1) > 6) & (tint1.norm(dim=1) > 6)
-    shift = mean1[:, 1] - mean0[:, 1]  # a*: negative is green, positive magenta
-    green = (shift < -8) & (mean1[:, 1] < -8)
-    magenta = (shift > 8) & (mean1[:, 1] > 8) & (mean1[:, 2] < 4)
+    # Out of green or magenta is as wrong as into it: the way back would lead there, and be learned.
+    shifted = (mean1[:, 1] - mean0[:, 1]).abs() > 8  # a*: negative is green, positive magenta
+    green = shifted & (torch.minimum(mean0[:, 1], mean1[:, 1]) < -8)
+    magenta = shifted & (((mean0[:, 1] > 8) & (mean0[:, 2] < 4)) | ((mean1[:, 1] > 8) & (mean1[:, 2] < 4)))
     drained = (chroma1 < 0.5 * chroma0) & (chroma0 > 8)
     boosted = chroma1 > 2 * chroma0 + 4
     y0, y1 = luma(before), luma(after)
