@@ -46,7 +46,8 @@ class CompositesConfig:
     photographic: float = 0.2
     """Share of composites changed by photographic moves instead of a statistics transfer."""
     gradient: float = 0.3
-    """Share of the photographic ones that also get a local light gradient."""
+    """Share of the composites whose foreground also gets a light that falls off across the picture: what no global
+    tone can undo."""
     error_median: float = 650.0
     """Median of the drawn errors (kept ones come out larger, since small changes are rarer), and"""
     error_spread: float = 0.9
@@ -148,8 +149,8 @@ class Composer:
         changed = _transfer_by(self._transfers, method, source, reference, pixels)
         rows = (method == len(self._transfers)).nonzero()[:, 0]
         if len(rows):
-            light = self._light_gradient(uniform(count, 3)[rows]).flatten(1).gather(1, index[rows])
-            changed[rows] = photographic(moves[rows], pixels[rows]) * light[..., None]
+            changed[rows] = photographic(moves[rows], pixels[rows])
+        changed *= self._light_gradient(uniform(count, 3)).flatten(1).gather(1, index)[..., None]
         opacity = soft.flatten(1).gather(1, index) * (uniform(count, 1) >= config.untouched)
         changed = torch.lerp(pixels, changed.clamp(0, 1), opacity[..., None])
         composite = real.flatten(2).scatter(2, index[:, None].expand(-1, 3, -1), changed.transpose(1, 2))

@@ -130,6 +130,25 @@ def test_photographic_share(photos: PhotoSet) -> None:
     assert not torch.equal(pick(0.0), pick(1.0))
 
 
+def test_a_light_that_falls_off_lies_over_the_foreground(photos: PhotoSet) -> None:
+    even, uneven = (
+        Composer(photos, size=64, config=CompositesConfig(gradient=share, untouched=0.0)).batch(16, 11)
+        for share in (0.0, 1.0)
+    )
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
+    slopes = []
+    for i in range(16):
+        fair = (even.composite[i].amin(0) > 0.2) & (uneven.composite[i].amax(0) < 0.98) & (even.mask[i, 0] > 0)
+        if fair.sum() < 100:
+            continue
+        gain = (uneven.composite[i, 1] / even.composite[i, 1].clamp_min(0.01)).log()[fair]
+        plane = torch.stack([x[fair], y[fair]], 1)
+        slope = torch.linalg.lstsq(plane, gain[:, None]).solution
+        assert float((plane @ slope - gain[:, None]).abs().mean()) < 0.01, "the gain's logarithm is no plane"
+        slopes.append(float(slope.norm()))
+    assert len(slopes) > 8 and max(slopes) > 0.2
+
+
 def test_untouched_share_stays_the_photo(photos: PhotoSet) -> None:
     batch = Composer(photos, size=64, config=CompositesConfig(untouched=0.5)).batch(64, 4)
     same = (batch.composite == batch.real).flatten(1).all(1)

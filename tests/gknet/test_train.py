@@ -17,6 +17,7 @@ from safetensors import safe_open
 
 from gknet import train, variants, weights
 from gknet.cli import main
+from gknet.data.composites import Batch
 from gknet.losses import foreground_mse
 
 
@@ -208,6 +209,23 @@ def test_the_command_runs_under_torchrun(photos: Path, tmp_path: Path) -> None:
     arguments = ["--data", str(photos), "--out", str(tmp_path), "--size", "64", "--batch", "4", "--steps", "4"]
     torchrun(2, "-m", "gknet.cli", "train", *arguments, "--validate-every", "2")
     assert weights.load(tmp_path / "best.safetensors")
+
+
+def test_the_local_part_learns_alone() -> None:
+    torch.manual_seed(0)
+    trainer = train.Trainer(train.TrainConfig(data="", out="", steps=3, local_only=True, warmup=0), torch.device("cpu"))
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    mask = torch.zeros(2, 1, 64, 64)
+    mask[..., 16:48, 16:48] = 1
+    for _ in range(3):
+        trainer.train_step(Batch(torch.rand(2, 3, 64, 64), mask, torch.rand(2, 3, 64, 64)))
+    after = trainer.model.state_dict()
+    changed = {name.split(".")[0] for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+    assert changed == {"tokens", "reference", "kernels", "decoder", "head"}
+    with pytest.raises(ValueError, match="exclude each other"):
+        train.Trainer(
+            train.TrainConfig(data="", out="", steps=1, local_only=True, global_only=True), torch.device("cpu")
+        )
 
 
 def test_a_network_without_global_tone_cannot_train_it_alone() -> None:
