@@ -113,7 +113,7 @@ def _values(image: Array, out: Float, premultiply: bool) -> Float:
 
 
 class _Edges(NamedTuple):
-    """Where cells begin and end along a side, one more than there are cells: pixels, and how much of each lies before."""
+    """Where cells begin and end along a side, one more than cells: pixels, and how much of each lies before."""
 
     whole: NDArray[np.intp]
     before: Float
