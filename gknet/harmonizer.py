@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from gknet import upsampling, weights
 from gknet.color import document_space
@@ -92,7 +93,7 @@ class Harmonizer:
         network = weights.load(model, device)
         fold_batch_norm(network)
         if device == "cpu":  # convolutions take on their weights' layout, and are quicker in this one
-            network.to(memory_format=torch.channels_last)
+            convert_conv2d_weight_memory_format(network, torch.channels_last)
         _keep_memory()
         return cls(network=network, model=name, device=device)
 
