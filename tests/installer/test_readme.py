@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shlex
@@ -65,6 +66,20 @@ def test_links_and_pictures_lead_somewhere() -> None:
     named = re.findall(r"\]\(([^):]+)\)", README) + re.findall(r"`((?:gknet|examples|docs)/[^`]*)`", README)
     assert "docs/before_after.png" in named and "gknet/weights/MODEL_CARD.md" in named
     assert not [name for name in [*named, "LICENSE", "NOTICE"] if not (ROOT / name).exists()]
+
+
+def test_gallery_shows_each_composite_and_the_notice_names_its_photographs() -> None:
+    gallery = ROOT / "docs" / "gallery"
+    shown = re.findall(r"\]\(harmonized/(\w+)\.jpg\)", (gallery / "README.md").read_text(encoding="utf-8"))
+    with (gallery / "list.csv").open(newline="") as text:
+        assert sorted(shown) == sorted(row["name"] for row in csv.DictReader(text))
+    for name in shown:
+        files = [gallery / f"{kind}/{name}.{ending}" for kind, ending in (("composites", "jpg"), ("masks", "png"))]
+        with Image.open(files[0]) as composite, Image.open(files[1]) as mask:
+            assert composite.size == mask.size
+        assert (gallery / "harmonized" / f"{name}.jpg").exists()
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    assert set(shown) == set(re.findall(r"^(\w+): (?:CC BY|public domain)", notice, re.MULTILINE))
 
 
 def test_python_of_the_readme_runs(tmp_path: Path) -> None:
