@@ -10,10 +10,12 @@ import shutil
 import subprocess
 import sys
 from fnmatch import fnmatch
+from importlib.metadata import version
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 import backend.cli
@@ -44,6 +46,12 @@ def test_commands_and_their_options_exist(line: str) -> None:
     command = group.commands[name]
     options = {option for parameter in command.params for option in parameter.opts}
     assert {argument for argument in arguments if argument.startswith("-")} <= options
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_programs_tell_their_version(name: str) -> None:
+    told = CliRunner().invoke(TOOLS[name], ["--version"])
+    assert (told.exit_code, told.output) == (0, f"{name}, version {version('gknet-harmonize')}\n")
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if " -m installer " in line])
