@@ -19,8 +19,8 @@ import psutil
 from backend.link import Client
 from benchmarks.editors import PLACE, Rows, main, photographs
 from installer.debian import gimp_root
-from tests.editors.gimp.screen import wait
 from tests.editors.gimp.session import Gimp, processes
+from tests.processes import wait
 
 COLUMNS = ("total", "engine", "gimp", "plug-in", "cpu gimp", "cpu plug-in")
 
