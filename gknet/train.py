@@ -283,7 +283,8 @@ def composer_source(config: TrainConfig, device: torch.device, rank: int, world:
         for at in itertools.count(step):
             yield composer.batch(config.batch // world, (config.seed * 1_000_003 + at) * world + rank)
 
-    return Source(batches, [judge.batch(32, 1_000_000_007 + i) for i in range(8)] if judge else [])
+    validation = [judge.batch(32, 1_000_000_007 + i) for i in range(8)] if judge else []
+    return Source(lambda step: _ahead(batches(step)), validation)
 
 
 def iharmony4_source(config: TrainConfig, device: torch.device, rank: int, world: int) -> Source:
@@ -302,6 +303,8 @@ def iharmony4_source(config: TrainConfig, device: torch.device, rank: int, world
     if not epoch:
         raise ValueError(f"{config.data} lists {len(data)} training triples, fewer than a batch of {config.batch}")
 
+    # The loader's processes work ahead already. Out of _ahead's thread they must not be forked: when they end, Python
+    # lets them wait for that thread, which in them is their own (exit code 1).
     def load(dataset: Any) -> Batches:
         workers = min(4, os.cpu_count() or 1)
         for composite, mask, real, _ in DataLoader(dataset, config.batch // world, num_workers=workers):
@@ -356,7 +359,7 @@ def run(config: TrainConfig, *, resume: bool) -> Path:
     log = SummaryWriter(out) if chief else None
     bar = tqdm(total=trainer.steps or None, initial=trainer.step, desc="train", unit=" steps", disable=not chief)
     recent = 0.0
-    batches = _ahead(source.batches(trainer.step))
+    batches = source.batches(trainer.step)
     while not _agreed(trainer.done() >= 1, device):
         began = time.monotonic()
         loss = trainer.train_step(next(batches))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+from tests.need import need
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -34,11 +35,7 @@ def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def shared_data() -> Path:
     """The research photographs in ../shared/data. Without them a test is skipped, but on CI it fails."""
     folder = ROOT.parent / "shared" / "data"
-    if not folder.is_dir():
-        reason = f"needs the research photographs in {folder}"
-        if os.environ.get("GKNET_CI") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    need(folder.is_dir(), f"the research photographs in {folder}")
     return folder
 
 
@@ -48,11 +45,7 @@ def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        reason = "needs Chromium: on Debian, apt install chromium"
-        if os.environ.get("GKNET_CI") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    need(chromium is not None, "Chromium: on Debian, apt install chromium")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield running

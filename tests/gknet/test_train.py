@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -139,6 +140,21 @@ def test_paper_config_trains_on_an_iharmony4_folder(shared_data: Path, tmp_path:
     result = CliRunner().invoke(main, [*arguments, "--size", "32", "--batch", "4", "--steps", "3"])
     assert result.exit_code == 0, result.output
     assert weights.load(tmp_path / "best.safetensors").config == variants.VARIANTS["gknet"]
+
+
+def test_the_processes_that_load_triples_end_well(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaders: set[multiprocessing.process.BaseProcess] = set()
+    original = train.Trainer.train_step
+
+    def step(self: train.Trainer, batch: Any) -> float:
+        loaders.update(multiprocessing.active_children())
+        return original(self, batch)
+
+    monkeypatch.setattr(train.Trainer, "train_step", step)
+    train.run(config(shared_data / "mini_iharmony", tmp_path, steps=2, holdout=0, size=32), resume=False)
+    assert loaders and {loader.exitcode for loader in loaders} == {0}
 
 
 def test_epochs_and_held_out_triples(shared_data: Path, tmp_path: Path) -> None:
