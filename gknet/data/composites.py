@@ -54,9 +54,9 @@ class CompositesConfig:
     """the deviation of their logarithm: iHarmony4's composites, and the benchmark's, spread like this."""
     error_range: tuple[float, float] = (100.0, 6000.0)
     """Errors outside are thrown away."""
-    foreign_mask: float = 0.25
+    foreign_mask: float = 0.05
     """Probability that the mask is that of another photo."""
-    grade: float = 0.7
+    grade: float = 0.4
     """Probability that the whole photo is regraded first, foreground and background alike, so that no photo looks the
     same twice."""
     sharpen: tuple[float, float] = (-0.2, 1.0)
