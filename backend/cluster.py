@@ -45,7 +45,8 @@ class Cluster:
 
     There is a worker for each GPU of the cluster, or, without GPUs or where the device is "cpu", for each core. Those
     that die are replaced, and what joins the cluster is used. A worker has as many tasks at once as it has threads, and
-    nothing waits at it, so what dies with it is what it was at.
+    nothing waits at it, so what dies with it is what it was at. That is tried again, each task alone on a worker, so
+    that one which kills its workers takes no other along.
 
     Args:
         model, device: as :class:`backend.engine.Network` takes them; a file of weights must be there on every machine.
@@ -59,7 +60,7 @@ class Cluster:
         self._arguments = (model, device, staging)
         self._networks: list[str] = []
         self._workers: set[Any] = set()
-        self._free: deque[Any] = deque()  # a worker for each of its threads that has nothing to do
+        self._idle: dict[Any, int] = {}  # threads without a task
         self._starting: dict[Any, Any] = {}
         self._running: dict[Any, tuple[Any, Task, int]] = {}
         self._failed_starts = 0
@@ -80,13 +81,13 @@ class Cluster:
         again: deque[tuple[Task, int]] = deque()
         while True:
             self._hire()
-            while self._free:
+            while worker := self._worker(needed := self._threads if again else 1):
                 task, deaths = again.popleft() if again else (next(source, None), 0)
                 if task is None:
                     break
-                worker = self._free.popleft()
+                self._idle[worker] -= needed
                 self._running[worker.make.remote(task)] = (worker, task, deaths)
-            if self._free and not self._running:
+            if self._idle and not self._running:
                 return
             for reference in ray.wait([*self._starting, *self._running], timeout=_LOOK)[0]:
                 if reference in self._starting:
@@ -104,7 +105,7 @@ class Cluster:
                         continue
                     outcome = Failed(f"its worker died {_TRIES} times: is there too little memory for it?")
                 else:
-                    self._free.append(worker)
+                    self._idle[worker] += self._threads if deaths else 1
                 yield task.item, replace(outcome, again=deaths)
 
     def _size(self) -> tuple[int, int]:
@@ -113,6 +114,11 @@ class Cluster:
 
         found = ray.cluster_resources()
         return int(found.get("CPU", 0)), int(found.get("GPU", 0)) if self._arguments[1] != "cpu" else 0
+
+    def _worker(self, needed: int) -> Any:
+        """The worker with the most idle threads, if it has as many as are needed; else None."""
+        worker = max(self._idle, key=self._idle.__getitem__, default=None)
+        return worker if worker is not None and self._idle[worker] >= needed else None
 
     def _hire(self) -> None:
         """Start the workers that there is room for."""
@@ -147,7 +153,7 @@ class Cluster:
                 ) from error
         else:
             self._failed_starts = 0
-            self._free.extend([worker] * self._threads)
+            self._idle[worker] = self._threads
 
     def _bury(self, worker: Any) -> None:
         """Forget a worker that is dead, or out of reach, and have another one started."""
@@ -155,7 +161,7 @@ class Cluster:
 
         ray.kill(worker)
         self._workers.discard(worker)
-        self._free = deque(one for one in self._free if one is not worker)
+        self._idle.pop(worker, None)
         self._looked = -_LOOK
 
 

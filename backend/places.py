@@ -35,7 +35,7 @@ def is_url(text: str) -> bool:
 
 
 def place(text: str, root: Place | None = None) -> Place:
-    """The place that a path or a URL names. A path is absolute and has no ".."; a file's URL becomes one.
+    """The place that a path or a URL names: an absolute one, without "..". A file's URL becomes a path.
 
     Args:
         root: where a relative path begins; None: the working folder.
@@ -46,8 +46,8 @@ def place(text: str, root: Place | None = None) -> Place:
     if is_url(text):
         remote = _remote(text)
         return Path(remote.path) if remote.protocol in ("file", "local") else remote
-    if root is None or isinstance(root, Path):
-        return Path(os.path.abspath(root / text if root else text))
+    if root is None or isinstance(root, Path) or os.path.isabs(text):
+        return Path(os.path.abspath(root / text if isinstance(root, Path) else text))
     up, *below = posixpath.normpath(text).split("/")
     while up == "..":
         root, (up, *below) = root.parent, below or ["."]
@@ -156,7 +156,8 @@ def _remote(url: str) -> UPath:
 
 def _beside(place: UPath, path: str) -> UPath:
     """The place that a file system calls `path`, on that of `place`."""
-    return type(place)(place.fs.unstrip_protocol(path), **place.storage_options)
+    beside: UPath = type(place)(place.fs.unstrip_protocol(path), **place.storage_options)
+    return beside
 
 
 @contextmanager

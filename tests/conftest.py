@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from hypothesis import settings
@@ -30,29 +30,30 @@ def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def missing(reason: str) -> NoReturn:
+    """Skip a test that lacks something, but fail it on CI, which is to have everything."""
+    if os.environ.get("GKNET_CI") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The research photographs in ../shared/data. Without them a test is skipped, but on CI it fails."""
+    """The research photographs in ../shared/data."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
-        reason = f"needs the research photographs in {folder}"
-        if os.environ.get("GKNET_CI") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing(f"needs the research photographs in {folder}")
     return folder
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium. Without one a test is skipped, but on CI it fails."""
+    """A headless Chromium."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
-        reason = "needs Chromium: on Debian, apt install chromium"
-        if os.environ.get("GKNET_CI") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing("needs Chromium: on Debian, apt install chromium")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield running

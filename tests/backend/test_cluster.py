@@ -1,0 +1,178 @@
+"""`harmonize batch --engine ray` on a real cluster: two nodes on this machine, each with room for one worker."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from PIL import Image
+
+from backend.ledger import FOLDER
+from tests.backend.test_batch import ROOT, RULE, add, batch, notes, outputs, tree
+from tests.conftest import missing
+
+__all__ = ["tree"]
+
+THREADS = 2
+"""Of a worker with one core: so many images it has in its hands."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a cluster."""
+    if importlib.util.find_spec("ray") is None:
+        missing("needs Ray: pip install -e '.[batch]'")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        from ray.cluster_utils import Cluster
+
+        node = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+        nodes = Cluster(initialize_head=True, head_node_args=node)
+        try:
+            nodes.add_node(**node)
+            yield nodes.address
+        finally:
+            nodes.shutdown()
+
+
+def started(address: str, *arguments: object) -> subprocess.Popen[str]:
+    """`harmonize batch --engine ray`, which is going on."""
+    command = [sys.executable, "-m", "backend.cli", "batch", *map(str, arguments), "--engine", "ray"]
+    environment = {**os.environ, "RAY_ADDRESS": address}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr."""
+    stdout, stderr = process.communicate(timeout=300)
+    return process.returncode, stdout, stderr
+
+
+def workers() -> list[psutil.Process]:
+    """The processes that make images."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if process.name().startswith("ray::Worker"):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def holds(process: psutil.Process, path: Path) -> bool:
+    """Whether a process has a file open."""
+    try:
+        return any(file.path == str(path) for file in process.open_files())
+    except psutil.Error:
+        return False
+
+
+def many(folder: Path, count: int) -> Path:
+    for number in range(count):
+        add(folder, f"{number % 3}/{number:02}.png", number)
+    return folder
+
+
+def test_outputs_and_notes_are_those_of_one_process(tmp_path: Path, tree: Path, cluster: str) -> None:
+    (tree / "broken.png").write_bytes(b"no picture")
+    add(tree, "nobody.png", 4).with_name("nobody_mask.png").unlink()
+    local, there = tmp_path / "local", tmp_path / "there"
+    assert batch(tree, local, "--mask", RULE).exit_code == 2
+    status, stdout, stderr = finished(started(cluster, tree, "-o", there, "--mask", RULE))
+    assert (status, stderr.count("\n")) == (2, 1), stderr
+    assert "3 done, 0 were done already, 2 failed" in stdout and "begun again" not in stdout
+    assert outputs(there) == outputs(local) and len(outputs(there)) == 3
+    for kind in ("done", "failed"):
+        rows = [{**row, "output": Path(str(row["output"])).name} for row in notes(there, kind)]
+        expected = [{**row, "output": Path(str(row["output"])).name} for row in notes(local, kind)]
+        assert sorted(rows, key=str) == sorted(expected, key=str) and rows
+    page = (there / FOLDER / "sheet-1-of-1.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 2 * 3 and "2 workers of Ray" in page
+    assert not list(there.rglob("staging-*"))
+
+    # Each engine takes for done what the other has done; here by the URLs of the same folders.
+    (there / "a.png").unlink()
+    _, stdout, _ = finished(started(cluster, tree.as_uri(), "-o", there.as_uri(), "--mask", RULE, "--resume"))
+    assert "1 done, 2 were done already, 2 failed" in stdout
+    assert outputs(there) == outputs(local)
+    assert "0 done, 3 were done already, 2 failed" in batch(tree, there, "--mask", RULE, "--resume").stdout
+
+
+@pytest.mark.parametrize("victims", [1, 2])
+def test_a_killed_worker_costs_only_what_it_was_at(tmp_path: Path, cluster: str, victims: int) -> None:
+    tree, out = many(tmp_path / "photos", 60), tmp_path / "out"
+    assert batch(tree, tmp_path / "whole", "--mask", RULE).exit_code == 0
+    process = started(cluster, tree, "-o", out, "--mask", RULE)
+    noted = out / FOLDER / "done-1-of-1.jsonl"
+    deadline = time.monotonic() + 180
+    while not (noted.exists() and noted.read_bytes().count(b"{") >= 10 and len(workers()) == 2):
+        assert process.poll() is None and time.monotonic() < deadline, finished(process)
+        time.sleep(0.02)
+    doomed = workers()[:victims]
+    for worker in doomed:
+        os.kill(worker.pid, signal.SIGSTOP)
+    before = {row["output"]: os.stat(str(row["output"])) for row in notes(out, "done")}
+    for worker in doomed:
+        os.kill(worker.pid, signal.SIGKILL)
+    status, stdout, stderr = finished(process)
+    assert (status, stderr) == (0, ""), stderr
+    assert "60 done, 0 were done already, 0 failed" in stdout
+    again = re.search(r"^(\d+) images were begun again", stdout, re.MULTILINE)
+    assert again and 1 <= int(again[1]) <= victims * THREADS, stdout
+    assert outputs(out) == outputs(tmp_path / "whole")
+    # Nothing that was in its place has been made a second time: it is the same file.
+    after = {name: os.stat(str(name)) for name in before}
+    assert [
+        n for n in before if (before[n].st_ino, before[n].st_mtime_ns) != (after[n].st_ino, after[n].st_mtime_ns)
+    ] == []
+    assert len(before) >= 10
+    assert len(notes(out, "done")) == 60
+
+
+def test_an_image_that_kills_its_workers_fails_alone(tmp_path: Path, cluster: str) -> None:
+    tree, out = many(tmp_path / "photos", 8), tmp_path / "out"
+    killer = tree / "0" / "killer.png"  # which takes a while to read
+    Image.new("L", (12_000, 12_000)).save(killer)
+    (tree / "0" / "killer_mask.png").write_bytes(killer.read_bytes())
+    process = started(cluster, tree, "-o", out, "--mask", RULE)
+    killed = set()
+    while process.poll() is None:
+        for worker in workers():
+            if holds(worker, killer):
+                killed.add(worker.pid)
+                worker.kill()
+                worker.wait(10)
+        time.sleep(0.02)
+    status, stdout, stderr = finished(process)
+    assert status == 2 and "8 done, 0 were done already, 1 failed" in stdout, stderr
+    assert len(killed) == 3
+    (row,) = notes(out, "failed")
+    assert row["image"] == str(killer) and str(row["error"]).startswith("its worker died 3 times")
+
+
+def test_what_cannot_be_begun_is_refused_on_one_line(tmp_path: Path, tree: Path, cluster: str) -> None:
+    for out, more, text in (
+        ("memory://out", [], "lies in the memory of one process"),
+        (tmp_path / "out", ["--model", "nonesuch"], "there is no model 'nonesuch'"),
+        (tmp_path / "out", ["--device", "cuda"], "has no device 'cuda'"),
+    ):
+        status, _, stderr = finished(started(cluster, tree, "-o", out, "--mask", RULE, *more))
+        assert (status, stderr.count("\n")) == (2, 1) and text in stderr, stderr
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = batch(tree, tmp_path / "out", "--mask", RULE, "--engine", "ray")
+    assert result.exit_code == 2
+    assert result.stderr == "harmonize: --engine ray needs more packages: pip install 'gknet-harmonize[batch]'\n"
