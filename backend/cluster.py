@@ -105,11 +105,12 @@ class Cluster:
                         continue
                     outcome = Failed(f"its worker died {_TRIES} times: is there too little memory for it?")
                 else:
-                    self._idle[worker] += self._threads if deaths else 1
+                    if worker in self._idle:  # else it died since
+                        self._idle[worker] += self._threads if deaths else 1
                 yield task.item, replace(outcome, again=deaths)
 
     def _size(self) -> tuple[int, int]:
-        """How many cores and how many GPUs that are wanted the cluster has now."""
+        """How many cores the cluster has now, and how many GPUs that are wanted."""
         import ray
 
         found = ray.cluster_resources()
@@ -189,6 +190,6 @@ def connected(model: str, device: str, staging: Place) -> Iterator[Cluster]:
             if address:
                 raise CatalogError(f"there is no Ray cluster at {address}: start it or unset RAY_ADDRESS") from error
             ray.init("local", include_dashboard=False, object_store_memory=_OBJECTS, **quiet)
-        yield Cluster(model, device, staging)
+        yield Cluster(os.path.abspath(model) if os.path.isfile(model) else model, device, staging)
     finally:
         ray.shutdown()

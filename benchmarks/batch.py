@@ -1,70 +1,135 @@
-"""What a batch costs: processor seconds and memory of `harmonize batch` on copies of the examples.
+"""What a batch costs: processor seconds and memory of `harmonize batch` on copies of the examples, by both engines.
 
     OMP_NUM_THREADS=1 python benchmarks/batch.py [--copies N] [--json FILE]
 
-Processor seconds are what a core that does nothing else would need, so they hold on a busy machine too; images a
-second by the clock do not.
+Local processes share the images as shards; Ray's workers are on a cluster of their own, which runs already. Processor
+seconds are what a core that does nothing else would need, so they hold on a busy machine too; images a second by the
+clock do not. The processes are looked at every tenth of a second, so of each at most a tenth is missed.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import psutil
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 NAMES = ("astronaut", "coffee", "raccoon")
+FEWER = 34
+"""Copies of each that fill a contact sheet, whose pictures cost time as well."""
 
 
-def measure(folder: Path, copies: int) -> dict[str, float]:
-    """One process on `copies` of each example: processor seconds, seconds by the clock, peak memory in MB."""
-    photos = folder / f"photos-{copies}"
-    photos.mkdir()
-    for number in range(copies):
-        for name in NAMES:
-            shutil.copy(EXAMPLES / f"{name}.jpg", photos / f"{name}{number}.jpg")
-            shutil.copy(EXAMPLES / f"{name}_mask.png", photos / f"{name}{number}_mask.png")
-    command = [sys.executable, "-m", "backend.cli", "batch", str(photos), "-o", str(folder / f"out-{copies}")]
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([*command, "--mask", "{stem}_mask.png", "--device", "cpu"], check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+@dataclass(frozen=True)
+class Cost:
+    """Of one batch: processor seconds of all processes and of those that were called; seconds by the clock; MB."""
+
+    cpu: float
+    called: float
+    clock: float
+    memory: float
+
+
+def cost(commands: list[list[str]], environment: dict[str, str]) -> Cost:
+    """Run commands side by side, and look at them and at the processes of the cluster, if there is one."""
+    before = {process: _seconds(process) for process in psutil.Process().children(recursive=True)}
+    start = time.perf_counter()
+    called = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for command in commands]
+    seconds: dict[psutil.Process, float] = {}
+    memory = 0
+    while any(process.poll() is None for process in called):
+        for process in psutil.Process().children(recursive=True):
+            try:
+                seconds[process] = _seconds(process)
+                memory = max(memory, process.memory_info().rss)
+            except psutil.NoSuchProcess:
+                continue
+        time.sleep(0.1)
+    if any(process.returncode for process in called):
+        raise click.ClickException("a batch failed")
+    spent = {process: total - before.get(process, 0) for process, total in seconds.items()}
+    pids = {process.pid for process in called}
+    by_called = sum(used for process, used in spent.items() if process.pid in pids)
+    return Cost(sum(spent.values()), by_called, time.perf_counter() - start, memory / 2**20)
+
+
+def _seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+@contextmanager
+def cluster(workers: int) -> Iterator[str]:
+    """The address of a Ray cluster with room for so many workers."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+    started = Cluster(initialize_head=True, head_node_args=node)
+    try:
+        yield started.address
+    finally:
+        started.shutdown()
+
+
+def figures(folder: Path, engine: str, workers: int, copies: int, environment: dict[str, str]) -> dict[str, float]:
+    """What an image costs: the difference between fewer and more of them; and what is left, start and contact sheet."""
+    costs = []
+    for number in (1, FEWER, FEWER + copies):  # the first one warms the cluster up
+        photos, out = folder / f"photos-{number}", folder / f"{engine}-{workers}-{number}"
+        shards = range(1, workers + 1) if engine == "local" else [1]
+        command = [sys.executable, "-m", "backend.cli", "batch", str(photos), "-o", str(out), "--engine", engine]
+        command += ["--mask", "{stem}_mask.png", "--device", "cpu"]
+        costs.append(cost([[*command, "--shard", f"{index}/{len(shards)}"] for index in shards], environment))
+    _, fewer, more = costs
+    images = copies * len(NAMES)
+    each = (more.cpu - fewer.cpu) / images
     return {
-        "images": copies * len(NAMES),
-        "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-        "clock": time.perf_counter() - start,
-        "memory": after.ru_maxrss / 1024,
+        "cpu_seconds_an_image": each,
+        "images_a_second_and_core": 1 / each,
+        "clock_images_a_second": images / (more.clock - fewer.clock),
+        "driver_ms_an_image": 1000 * (more.called - fewer.called) / images if engine == "ray" else 0,
+        "start_cpu_seconds": fewer.cpu - each * FEWER * len(NAMES),
+        "peak_memory_mb": more.memory,
     }
 
 
 @click.command()
-@click.option("--copies", default=10, show_default=True, help="Copies of each of the three examples.")
+@click.option("--copies", default=30, show_default=True, help="How many more copies of each example.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here as well.")
 def main(copies: int, json_file: Path | None) -> None:
-    """Measure one process, with OMP_NUM_THREADS threads for the network."""
-    with tempfile.TemporaryDirectory() as folder:
-        few, many = measure(Path(folder), 1), measure(Path(folder), copies)
-    images = many["images"] - few["images"]
-    each = (many["cpu"] - few["cpu"]) / images
-    figures = {
-        "cpu_seconds_an_image": each,
-        "images_a_second_and_core": 1 / each,
-        "clock_images_a_second": images / (many["clock"] - few["clock"]),
-        "start_cpu_seconds": few["cpu"] - each * few["images"],
-        "peak_memory_mb": many["memory"],
-        "cores": len(os.sched_getaffinity(0)),
-    }
-    for name, value in figures.items():
-        click.echo(f"{name:<28}{value:10.3f}")
+    """Measure one and two processes, and one and two workers of Ray."""
+    found: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for number in (1, FEWER, FEWER + copies):
+            photos = folder / f"photos-{number}"
+            photos.mkdir()
+            for copy in range(number):
+                for example in NAMES:
+                    shutil.copy(EXAMPLES / f"{example}.jpg", photos / f"{example}{copy}.jpg")
+                    shutil.copy(EXAMPLES / f"{example}_mask.png", photos / f"{example}{copy}_mask.png")
+        for workers in (1, 2):
+            found[f"{workers} local"] = figures(folder, "local", workers, copies, dict(os.environ))
+            with cluster(workers) as address:
+                environment = {**os.environ, "RAY_ADDRESS": address}
+                found[f"{workers} by Ray"] = figures(folder, "ray", workers, copies, environment)
+    click.echo(f"{'':<26}" + "".join(f"{title:>12}" for title in found))
+    for row in next(iter(found.values())):
+        click.echo(f"{row:<26}" + "".join(f"{column[row]:>12.3f}" for column in found.values()))
+    click.echo(f"load average: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     if json_file:
-        json_file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        json_file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ def cluster() -> Iterator[str]:
         missing("needs Ray: pip install -e '.[batch]'")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("OMP_NUM_THREADS", "1")
         from ray.cluster_utils import Cluster
 
         node = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20}
@@ -44,10 +45,11 @@ def cluster() -> Iterator[str]:
             nodes.shutdown()
 
 
-def started(address: str, *arguments: object) -> subprocess.Popen[str]:
-    """`harmonize batch --engine ray`, which is going on."""
-    command = [sys.executable, "-m", "backend.cli", "batch", *map(str, arguments), "--engine", "ray"]
-    environment = {**os.environ, "RAY_ADDRESS": address}
+def started(address: str | None, *arguments: object) -> subprocess.Popen[str]:
+    """`harmonize batch` on a cluster, or in one process; as there, with one thread, which the last bit depends on."""
+    engine = ["--engine", "ray"] if address else []
+    command = [sys.executable, "-m", "backend.cli", "batch", *map(str, arguments), *engine]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_ADDRESS": address or ""}
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
 
@@ -88,7 +90,7 @@ def test_outputs_and_notes_are_those_of_one_process(tmp_path: Path, tree: Path, 
     (tree / "broken.png").write_bytes(b"no picture")
     add(tree, "nobody.png", 4).with_name("nobody_mask.png").unlink()
     local, there = tmp_path / "local", tmp_path / "there"
-    assert batch(tree, local, "--mask", RULE).exit_code == 2
+    assert finished(started(None, tree, "-o", local, "--mask", RULE))[0] == 2
     status, stdout, stderr = finished(started(cluster, tree, "-o", there, "--mask", RULE))
     assert (status, stderr.count("\n")) == (2, 1), stderr
     assert "3 done, 0 were done already, 2 failed" in stdout and "begun again" not in stdout
@@ -112,7 +114,7 @@ def test_outputs_and_notes_are_those_of_one_process(tmp_path: Path, tree: Path, 
 @pytest.mark.parametrize("victims", [1, 2])
 def test_a_killed_worker_costs_only_what_it_was_at(tmp_path: Path, cluster: str, victims: int) -> None:
     tree, out = many(tmp_path / "photos", 60), tmp_path / "out"
-    assert batch(tree, tmp_path / "whole", "--mask", RULE).exit_code == 0
+    assert finished(started(None, tree, "-o", tmp_path / "whole", "--mask", RULE))[0] == 0
     process = started(cluster, tree, "-o", out, "--mask", RULE)
     noted = out / FOLDER / "done-1-of-1.jsonl"
     deadline = time.monotonic() + 180
