@@ -5,7 +5,9 @@ Ray starts the workers where there is room for them, and tells when one dies; wh
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 _TRIES = 3
 _LOOK = 10.0
-_OBJECTS = 100 * 2**20  # nothing but tasks and outcomes passes
 
 
 class Worker:
@@ -168,28 +169,31 @@ class Cluster:
 
 @contextmanager
 def connected(model: str, device: str, staging: Place) -> Iterator[Cluster]:
-    """The cluster that RAY_ADDRESS names or that runs on this machine; else one that is this machine, for so long.
+    """The cluster that RAY_ADDRESS names, or that `ray start` has begun here; else one of this machine, for as long.
 
     Raises:
         CatalogError: there is no Ray, or no cluster where there should be one.
     """
     if not isinstance(staging, Path) and staging.protocol == "memory":
         raise CatalogError(f"{staging} lies in the memory of one process: workers of Ray need another output folder")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
     except ImportError:
         raise CatalogError("--engine ray needs more packages: pip install 'gknet-harmonize[batch]'") from None
 
-    quiet: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
-    address = os.environ.get("RAY_ADDRESS")
     try:
-        try:
-            ray.init(address or "auto", **quiet)
-        except ConnectionError as error:
-            if address:
-                raise CatalogError(f"there is no Ray cluster at {address}: start it or unset RAY_ADDRESS") from error
-            ray.init("local", include_dashboard=False, object_store_memory=_OBJECTS, **quiet)
+        _reach(os.environ.get("RAY_ADDRESS", ""))
+        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    except (OSError, ValueError) as error:
+        raise CatalogError(f"no Ray cluster there ({error}): start it, or unset RAY_ADDRESS") from error
+    try:
         yield Cluster(os.path.abspath(model) if os.path.isfile(model) else model, device, staging)
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Ray itself would try for minutes. Raises OSError or ValueError."""
+    if address not in ("", "auto", "local"):
+        host, _, port = address.rpartition("//")[2].rpartition(":")
+        socket.create_connection((host, int(port)), _LOOK).close()

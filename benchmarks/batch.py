@@ -40,8 +40,12 @@ class Cost:
     memory: float
 
 
-def cost(commands: list[list[str]], environment: dict[str, str]) -> Cost:
-    """Run commands side by side, and look at them and at the processes of the cluster, if there is one."""
+def cost(commands: list[list[str]], environment: dict[str, str], status: int = 0) -> Cost:
+    """Run commands side by side, and look at them and at the processes of the cluster, if there is one.
+
+    Args:
+        status: the exit status that they are to have.
+    """
     before = {process: _seconds(process) for process in psutil.Process().children(recursive=True)}
     start = time.perf_counter()
     called = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for command in commands]
@@ -55,8 +59,8 @@ def cost(commands: list[list[str]], environment: dict[str, str]) -> Cost:
             except psutil.NoSuchProcess:
                 continue
         time.sleep(0.1)
-    if any(process.returncode for process in called):
-        raise click.ClickException("a batch failed")
+    if any(process.returncode != status for process in called):
+        raise click.ClickException("a batch did not end as it should")
     spent = {process: total - before.get(process, 0) for process, total in seconds.items()}
     pids = {process.pid for process in called}
     by_called = sum(used for process, used in spent.items() if process.pid in pids)
@@ -98,10 +102,21 @@ def figures(folder: Path, engine: str, workers: int, copies: int, environment: d
         "cpu_seconds_an_image": each,
         "images_a_second_and_core": 1 / each,
         "clock_images_a_second": images / (more.clock - fewer.clock),
-        "driver_ms_an_image": 1000 * (more.called - fewer.called) / images if engine == "ray" else 0,
         "start_cpu_seconds": fewer.cpu - each * FEWER * len(NAMES),
         "peak_memory_mb": more.memory,
     }
+
+
+def driver(folder: Path, environment: dict[str, str]) -> float:
+    """Processor seconds that handing out an image and noting its outcome take: of images that are not there."""
+    costs = []
+    for number in (1000, 6000):
+        manifest = folder / f"{number}.csv"
+        manifest.write_text("\n".join(["image", *(f"{index}.png" for index in range(number))]))
+        command = [sys.executable, "-m", "backend.cli", "batch", str(manifest), "-o", str(folder / f"none-{number}")]
+        costs.append(cost([[*command, "--engine", "ray", "--device", "cpu"]], environment, status=2))
+    fewer, more = costs
+    return (more.called - fewer.called) / 5000
 
 
 @click.command()
@@ -124,9 +139,11 @@ def main(copies: int, json_file: Path | None) -> None:
             with cluster(workers) as address:
                 environment = {**os.environ, "RAY_ADDRESS": address}
                 found[f"{workers} by Ray"] = figures(folder, "ray", workers, copies, environment)
+                handing = driver(folder, environment) if workers == 2 else 0.0
     click.echo(f"{'':<26}" + "".join(f"{title:>12}" for title in found))
     for row in next(iter(found.values())):
         click.echo(f"{row:<26}" + "".join(f"{column[row]:>12.3f}" for column in found.values()))
+    click.echo(f"Ray's driver: {1000 * handing:.2f} ms an image")
     click.echo(f"load average: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     if json_file:
         json_file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

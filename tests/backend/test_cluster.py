@@ -171,6 +171,9 @@ def test_what_cannot_be_begun_is_refused_on_one_line(tmp_path: Path, tree: Path,
     ):
         status, _, stderr = finished(started(cluster, tree, "-o", out, "--mask", RULE, *more))
         assert (status, stderr.count("\n")) == (2, 1) and text in stderr, stderr
+    for address in ("127.0.0.1:9", "nonsense"):
+        status, _, stderr = finished(started(address, tree, "-o", tmp_path / "out", "--mask", RULE))
+        assert (status, stderr.count("\n")) == (2, 1) and "no Ray cluster there" in stderr, stderr
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
