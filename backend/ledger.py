@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -150,7 +149,7 @@ class _Notes:
             self._write()
 
     def _write(self) -> None:
-        part = self._path.with_name(f"{self._path.stem}.{secrets.token_hex(8)}.jsonl")
+        part = self._path.with_name(f"{self._path.stem}.{time.time_ns()}.jsonl")  # the later one counts
         part.write_text("".join(self._lines), encoding="utf-8")
         self._lines, self._written = [], time.monotonic()
 

@@ -87,7 +87,10 @@ def cluster(workers: int) -> Iterator[str]:
 
 
 def figures(folder: Path, engine: str, workers: int, copies: int, environment: dict[str, str]) -> dict[str, float]:
-    """What an image costs: the difference between fewer and more of them; and what is left, start and contact sheet."""
+    """What an image costs: the difference between fewer and more of them; and what is left, start and contact sheet.
+
+    By the clock, it is all of the larger batch, from the start of the processes to their end.
+    """
     costs = []
     for number in (1, FEWER, FEWER + copies):  # the first one warms the cluster up
         photos, out = folder / f"photos-{number}", folder / f"{engine}-{workers}-{number}"
@@ -101,7 +104,7 @@ def figures(folder: Path, engine: str, workers: int, copies: int, environment: d
     return {
         "cpu_seconds_an_image": each,
         "images_a_second_and_core": 1 / each,
-        "clock_images_a_second": images / (more.clock - fewer.clock),
+        "clock_images_a_second": (FEWER + copies) * len(NAMES) / more.clock,
         "start_cpu_seconds": fewer.cpu - each * FEWER * len(NAMES),
         "peak_memory_mb": more.memory,
     }
