@@ -74,6 +74,7 @@ class _Group(click.Group):
 
 
 @click.group(cls=_Group, invoke_without_command=True)
+@click.version_option(package_name="gknet-harmonize", prog_name="harmonize")
 @click.pass_context
 def main(context: click.Context) -> None:
     """Make a foreground pasted into a photograph look as if it had been there."""

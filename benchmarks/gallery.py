@@ -1,6 +1,7 @@
-"""Real composites beside their harmonized selves, to be looked at: one JPEG each, and sheets of six.
+"""Real composites beside their harmonized selves, to be looked at: one JPEG each, and on request sheets of six.
 
-    python benchmarks/gallery.py --composites REAL_COMPOSITES --out FOLDER [--weights NAME] [--source libcom]
+    python benchmarks/gallery.py --composites docs/gallery --out docs/gallery/harmonized
+    python benchmarks/gallery.py --composites REAL_COMPOSITES --out FOLDER --sheets [--weights NAME] [--source libcom]
 
 The folder holds list.csv (name, source), composites/<name>.jpg and masks/<name>.png.
 """
@@ -16,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from gknet import Harmonizer
 
-SIDE = 360
+SIDE = 480
 GAP = 4
 HEADING = 20
 
@@ -41,7 +42,8 @@ def panels(harmonizer: Harmonizer, folder: Path, name: str) -> Image.Image:
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--weights", default="gknet-lite", show_default=True, help="Shipped name or file.")
 @click.option("--source", default="", help="Only those whose source contains this.")
-def main(composites: Path, out: Path, weights: str, source: str) -> None:
+@click.option("--sheets", is_flag=True, help="Also sheets of six.")
+def main(composites: Path, out: Path, weights: str, source: str, sheets: bool) -> None:
     """Write the pictures."""
     harmonizer = Harmonizer.load(weights)
     out.mkdir(parents=True, exist_ok=True)
@@ -50,7 +52,7 @@ def main(composites: Path, out: Path, weights: str, source: str) -> None:
     rows = {name: panels(harmonizer, composites, name) for name in names}
     for name, picture in rows.items():
         picture.save(out / f"{name}.jpg", quality=85)
-    for start in range(0, len(names), 6):
+    for start in range(0, len(names) if sheets else 0, 6):
         shown = names[start : start + 6]
         tops = np.cumsum([0, *(rows[name].height + HEADING for name in shown)])
         sheet = Image.new("RGB", (3 * SIDE + 2 * GAP, int(tops[-1])), "white")

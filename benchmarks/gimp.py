@@ -10,54 +10,37 @@ machine does not change much. Milliseconds. Needs what the tests in tests/editor
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import statistics
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import psutil
-from PIL import Image
 
 from backend.link import Client
+from benchmarks.editors import PLACE, Rows, main, photographs
 from installer.debian import gimp_root
-from installer.environment import ROOT
-from tests.editors.gimp.screen import wait
 from tests.editors.gimp.session import Gimp, processes
+from tests.processes import wait
 
-WIDTH, HEIGHT = 6000, 4000
-OBJECT = (1920, 2080)  # an eighth of it
+COLUMNS = ("total", "engine", "gimp", "plug-in", "cpu gimp", "cpu plug-in")
 
 
 def picture(gimp: Gimp) -> tuple[int, int]:
-    """An image of an example enlarged to that size, and its layer with the object."""
-    folder = ROOT / "examples"
-    with Image.open(folder / "astronaut.jpg") as photo, Image.open(folder / "astronaut_mask.png") as mask:
-        large = photo.convert("RGB").resize((WIDTH, HEIGHT))
-        person = Image.merge("RGBA", [*photo.convert("RGB").split(), mask.convert("L")]).resize(OBJECT)
-    image: int = gimp("new", WIDTH, HEIGHT)
-    gimp("layer", image, "photo", large.size, "R'G'B' u8", np.asarray(large).tobytes())
-    layer: int = gimp("layer", image, "person", person.size, "R'G'B'A u8", np.asarray(person).tobytes(), (2000, 1500))
+    """An image of the picture, and its layer with the object."""
+    photo, person = photographs()
+    image: int = gimp("new", *photo.size)
+    gimp("layer", image, "photo", photo.size, "R'G'B' u8", np.asarray(photo).tobytes())
+    layer: int = gimp("layer", image, "person", person.size, "R'G'B'A u8", np.asarray(person).tobytes(), PLACE)
     return image, layer
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--json", metavar="FILE")
-    arguments = parser.parse_args()
-    print(f"{platform.platform()}, {os.cpu_count()} cores")
-    names = ("total", "engine", "gimp", "plug-in", "cpu gimp", "cpu plug-in")
-    print(f"{'':8s}" + "".join(f"{name:>12s}" for name in names))
-    rows: list[dict[str, float]] = []
+def measure(repeat: int) -> Rows:
+    """Harmonize it so often."""
     with tempfile.TemporaryDirectory(prefix="hz", dir=gimp_root() / "tmp") as folder:
         gimp = Gimp(gimp_root(), Path(folder))
         image, layer = picture(gimp)
         gimp("call", image, [layer])  # starts the daemon
-        for run in range(arguments.repeat):
+        for _ in range(repeat):
             before = processor(gimp)
             status, message, total = gimp("call", image, [layer])
             assert status == "success", message
@@ -67,13 +50,9 @@ def main() -> None:
             row = {"total": 1000 * total, "engine": engine, "gimp": 1000 * own}
             row["plug-in"] = row["total"] - row["engine"] - row["gimp"]
             row["cpu gimp"], row["cpu plug-in"] = (late - early for late, early in zip(after, before, strict=True))
-            show(str(run + 1), row)
-            rows.append(row)
+            yield row
         gimp.close()
         Client("benchmark", python=None, file=gimp.connection).shutdown()
-    show("median", {name: statistics.median(row[name] for row in rows) for name in rows[0]})
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(rows, indent=2), encoding="utf-8")
 
 
 def processor(gimp: Gimp) -> tuple[float, float]:
@@ -82,9 +61,5 @@ def processor(gimp: Gimp) -> tuple[float, float]:
     return 1000 * (times.user + times.system), 1000 * (times.children_user + times.children_system)
 
 
-def show(label: str, row: dict[str, float]) -> None:
-    print(f"{label:8s}" + "".join(f"{value:12.0f}" for value in row.values()), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, COLUMNS, measure)

@@ -75,14 +75,22 @@ def cut_out(photo: np.ndarray, outline: Points, band: float, holes: Sequence[tup
     pen.polygon([(x + pad, y + pad) for x, y in outline], fill=255)
     for line, thickness in holes:
         pen.line([(x + pad, y + pad) for x, y in line], fill=0, width=thickness, joint="curve")
-    inside = np.asarray(drawn) > 0
+    cores = Image.new("L", (width, height))  # a hole thinner than the band still needs its seed
+    for line, _ in holes:
+        ImageDraw.Draw(cores).line(line, fill=255, width=2)
+    return soften(photo, np.asarray(drawn) > 0, pad, band, np.asarray(cores) > 0)
+
+
+def soften(photo: np.ndarray, inside: np.ndarray, pad: int, band: float, outside: np.ndarray) -> np.ndarray:
+    """The soft mask, HxW float in 0..1, of an object whose edge lies within `band` pixels of that of `inside`.
+
+    `inside`, boolean, reaches `pad` pixels beyond the photograph on each side; `outside`, HxW boolean, is no object
+    however near to the edge it lies.
+    """
     crop = np.s_[pad:-pad, pad:-pad]
     depth_in, depth_out = distance_transform_edt(inside)[crop], distance_transform_edt(~inside)[crop]
     seeds = np.where(depth_in > band, 2, np.where(depth_out > band, 1, 0))
-    for line, _ in holes:  # a hole thinner than the band still needs its seed
-        core = Image.new("L", (width, height))
-        ImageDraw.Draw(core).line(line, fill=255, width=2)
-        seeds[np.asarray(core) > 0] = 1
+    seeds[outside] = 1
     lab = rgb2lab(photo) / 100
     walked = random_walker(lab, seeds, beta=400, tol=1e-5, mode="cg_j", channel_axis=-1, return_full_prob=True)
     probability = walked[1]

@@ -8,6 +8,7 @@ from gknet import compare, evaluate, explain, rank, train
 
 
 @click.group()
+@click.version_option(package_name="gknet-harmonize", prog_name="gknet")
 def main() -> None:
     """Train, evaluate, explain and compare harmonization networks (GKNet, Shen et al., ICCV 2023)."""
 

@@ -79,6 +79,12 @@ class GKNetConfig:
     """Width of the statistics' MLP."""
     statistics_bins: int = 0
     """Tones by which the statistics tell detail apart. 0 = statistics of colour alone."""
+    looks: int = 1
+    """How often the picture is looked at. Each look but the last decides a global tone alone, and the next one sees
+    what that has made of the composite. 1 = the paper's."""
+    decoder_levels: int = 0
+    """Levels that decoder and kernels reach, counted from the deepest; above them is the encoder alone. 0 = all, the
+    paper's. Fewer only with the ``tone`` output, whose coefficients may be coarse."""
     output: str = "blend"
     """``blend``: ``a * composite + (1 - a) * rgb`` with a learned map a, as in iSSAM; rgb is the composite plus a
     change that starts at zero, so that training starts at the identity. ``tone``: coefficients of a colour transform
@@ -113,6 +119,7 @@ class GKNet(nn.Module):
         self.global_only = False
         """Leave out the local part, decoder and kernels: training sets it while the global tone learns alone."""
         levels = len(config.widths)
+        decoded = config.decoder_levels or levels
         norms = [levels - level >= config.norm_from - 1 for level in range(1, levels + 1)]  # deepest first
         finest_first = list(reversed(range(levels)))
 
@@ -134,7 +141,7 @@ class GKNet(nn.Module):
         self.statistics = None
         if config.statistics_tokens:
             self.statistics = StatisticsPath(
-                config.widths, hidden=config.statistics_hidden, bins=config.statistics_bins
+                config.widths, hidden=config.statistics_hidden, bins=config.statistics_bins, remember=config.looks > 1
             )
             self.tokens = nn.Linear(config.statistics_hidden, config.statistics_tokens * config.lre_width)
         self.reference = None
@@ -163,9 +170,9 @@ class GKNet(nn.Module):
                 if i + 1 in config.attend
                 else None,
             )
-            for i in range(1, levels)
+            for i in range(1, decoded)
         )
-        finest = config.widths[-1]
+        finest = config.widths[decoded - 1]
         if config.output == "blend":
             self.blend = nn.Conv2d(finest, 1, 1)
             self.head = nn.Conv2d(finest, 3, 1)
@@ -183,7 +190,8 @@ class GKNet(nn.Module):
         config = self.config
         blocks = []
         previous = config.widths[0]  # F_KPB^0 := F_LR, or F_E^1 without the LRE: both have C_E^1 channels
-        for width, channels, norm in zip(config.widths, config.kpb_widths, norms, strict=True):
+        reached = config.widths[: config.decoder_levels or None]
+        for width, channels, norm in zip(reached, config.kpb_widths, norms[: len(reached)], strict=True):
             fusion: nn.Module
             if config.scf:
                 fusion = SelectiveCorrelationFusion(
@@ -205,6 +213,17 @@ class GKNet(nn.Module):
         Returns:
             ``I_h``, [B, 3, H, W], not clamped. Where the mask is 0 the pixel is the composite's, bit for bit.
         """
+        seen, memory = composite, None
+        for _ in range(self.config.looks - 1):
+            tone, memory = self._look(seen, mask, memory, global_only=True)
+            seen = self._compose(seen, mask, tone)
+        change, _ = self._look(seen, mask, memory, global_only=self.global_only)
+        return self._compose(seen, mask, change)
+
+    def _look(
+        self, composite: Tensor, mask: Tensor, memory: Tensor | None, *, global_only: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """The change that one look at the picture decides, [B, 3, H, W], and what the next look remembers of it."""
         small, small_mask = composite, mask
         factor = composite.shape[-1] // self.config.trunk if self.config.trunk else 1
         if factor > 1:
@@ -212,13 +231,13 @@ class GKNet(nn.Module):
         features = self._encode(small, small_mask)  # deepest first
         statistics = tokens = None
         if self.statistics is not None:
-            statistics = self.statistics(small, small_mask, features)
-            if self.global_only:
-                return self._compose(composite, mask, self._tone(composite, self._global(statistics)))
+            statistics = self.statistics(small, small_mask, features, memory)
+            if global_only:
+                return self._tone(composite, self._global(statistics)), statistics
             tokens = self.tokens(statistics).unflatten(1, (self.config.statistics_tokens, -1))
         reference = features[0] if self.reference is None else self.reference(features[0], tokens)
         decoded = self._decode(features, reference, small_mask)
-        return self._compose(composite, mask, self._change(composite, decoded, statistics))
+        return self._change(composite, decoded, statistics), statistics
 
     @staticmethod
     def _compose(composite: Tensor, mask: Tensor, change: Tensor) -> Tensor:
@@ -241,7 +260,7 @@ class GKNet(nn.Module):
     def _decode(self, features: list[Tensor], reference: Tensor, mask: Tensor) -> Tensor:
         """Kernels and decoder level by level, deepest first. ``F_D^1`` is ``F_E^1`` itself; OPEN in the paper."""
         decoded, previous = features[0], reference
-        for i, encoder in enumerate(features):
+        for i, encoder in enumerate(features[: self.config.decoder_levels or None]):
             if i > 0:
                 decoded = self.decoder[i - 1](decoded, encoder, mask)
             if self.kernels is not None:

@@ -22,13 +22,13 @@ COLOR_STATISTICS = 2 * 6 * (2 + BINS) + 1
 """Numbers that :func:`color_statistics` gives."""
 
 
-def masked_mean(features: Tensor, mask: Tensor) -> Tensor:
-    """Mean of features [B, C, H, W] under a mask [B, 1, h, w] (0..1, resized by area) -> [B, C]."""
-    weight = resize(mask, features).to(features.dtype)
-    total = torch.einsum("bchw,bhw->bc", features, weight[:, 0])
-    return total / (weight.sum((2, 3)) + 1e-3)
+def masked_means(features: Tensor, regions: Tensor) -> Tensor:
+    """Means of features [B, C, H, W] under each of R weights [B, R, H, W] (0..1) -> [B, R, C]."""
+    weight = regions.to(features.dtype).flatten(2)
+    return weight @ features.flatten(2).mT / (weight.sum(2, keepdim=True) + 1e-3)
 
 
+@torch.no_grad()
 def color_statistics(composite: Tensor, mask: Tensor) -> Tensor:
     """Mean, deviation and soft histogram of R, G, B, Y, Cb, Cr over foreground and over background, and the mask's
     share.
@@ -72,7 +72,7 @@ def _tone_bins(picture: Tensor, bins: int) -> Tensor:
     """Soft membership of each pixel in tones from black to white: [B, 3, H, W] -> [B, bins, H, W], summing to 1."""
     place = luma(picture).clamp(0, 1) * (bins - 1)
     centres = torch.arange(bins, device=picture.device, dtype=picture.dtype)[None, :, None, None]
-    return (1 - (place - centres).abs()).clamp_min(0)
+    return (place - centres).abs_().neg_().add_(1).clamp_min_(0)
 
 
 def _grow(mask: Tensor, pixels: int) -> Tensor:
@@ -95,12 +95,19 @@ def _spread(products: Tensor) -> Tensor:
     return torch.cat([0.5 * variance.log() + 3.5, correlation], -1)
 
 
-def _covariance(x: Tensor, weight: Tensor) -> Tensor:
-    """Colours [B, 3, H, W] under a weight [B, 1, H, W] -> mean and :func:`_spread`, [B, 9]."""
-    moments = torch.cat([x, _products(x)], 1).flatten(2) @ weight.flatten(2).mT / (weight.sum((2, 3))[..., None] + 1e-3)
-    mean, products = moments[..., 0].split([3, 6], 1)
-    centred = products - torch.cat([mean * mean, mean * mean.roll(-1, 1)], 1)
-    return torch.cat([(mean - 0.5) * 4, _spread(centred)], 1)
+def _covariances(x: Tensor, regions: Tensor) -> Tensor:
+    """Colours [B, 3, H, W] under weights [B, R, H, W] -> mean and :func:`_spread` of each, [B, R, 9]."""
+    weight = regions.flatten(2)
+    moments = weight @ torch.cat([x, _products(x)], 1).flatten(2).mT / (weight.sum(2, keepdim=True) + 1e-3)
+    mean, products = moments.split([3, 6], 2)
+    centred = products - torch.cat([mean * mean, mean * mean.roll(-1, 2)], 2)
+    return torch.cat([(mean - 0.5) * 4, _spread(centred)], 2)
+
+
+def _halve(x: Tensor) -> Tensor:
+    """Mean of each 2 x 2 pixels, as :func:`gknet.layers.blur` does it."""
+    rows = x[..., ::2, :] + x[..., 1::2, :]
+    return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
 def detail_numbers(bins: int) -> int:
@@ -121,7 +128,7 @@ def detail_statistics(composite: Tensor, mask: Tensor, bins: int) -> Tensor:
         [B, detail_numbers(bins)], float32, roughly centred.
     """
     picture, mask = composite.float(), mask.float()
-    numbers = [_covariance(picture, region) for region in (mask, 1 - mask)]
+    numbers = [_covariances(picture, torch.cat([mask, 1 - mask], 1))]
     for scale in range(3):
         blurred = blur(picture)
         detail = _products(picture - blurred)
@@ -140,9 +147,9 @@ def detail_statistics(composite: Tensor, mask: Tensor, bins: int) -> Tensor:
             mean = (weight.flatten(1, 2) @ picture.flatten(2).mT).unflatten(1, (2, bins)) / (area + 1)
             numbers.append((area[..., 0] / (total + 1e-3)).sqrt() * 2)
             numbers.append((mean - mean[..., 1:2])[..., ::2] * 6)  # the colour cast of each tone
-        picture, mask = F.avg_pool2d(picture, 2), F.avg_pool2d(mask, 2)
+        picture, mask = _halve(picture), _halve(mask)
     # Both sides of the rim, at an eighth of the size.
-    numbers += [_covariance(picture, ring) for ring in (_grow(mask, 2) - mask, mask - (1 - _grow(1 - mask, 2)))]
+    numbers.append(_covariances(picture, torch.cat([_grow(mask, 2) - mask, mask - (1 - _grow(1 - mask, 2))], 1)))
     return torch.cat([n.flatten(1) for n in numbers], 1)
 
 
@@ -153,9 +160,10 @@ class StatisticsPath(nn.Module):
         channels: channels of each encoder level, deepest first (the order of ``forward``'s features).
         hidden: D, width of the MLP and of its output.
         bins: tones by which detail, and the finest encoder feature, are told apart; 0 = no detail statistics.
+        remember: take the vector of an earlier look into account.
     """
 
-    def __init__(self, channels: tuple[int, ...], *, hidden: int, bins: int) -> None:
+    def __init__(self, channels: tuple[int, ...], *, hidden: int, bins: int, remember: bool = False) -> None:
         super().__init__()
         self.bins = bins
         numbers = 2 * sum(channels) + COLOR_STATISTICS
@@ -167,21 +175,30 @@ class StatisticsPath(nn.Module):
             nn.Linear(hidden, hidden),
             nn.SiLU(),
         )
+        self.remember = None
+        if remember:
+            self.remember = nn.Linear(hidden, hidden, bias=False)
+            nn.init.zeros_(self.remember.weight)
 
-    def forward(self, composite: Tensor, mask: Tensor, features: list[Tensor]) -> Tensor:
-        """Composite [B, 3, H, W], mask [B, 1, H, W], one feature map a level -> [B, D]."""
-        pooled = [masked_mean(f, m) for f in features for m in (mask, 1 - mask)]
+    def forward(self, composite: Tensor, mask: Tensor, features: list[Tensor], memory: Tensor | None = None) -> Tensor:
+        """Composite [B, 3, H, W], mask [B, 1, H, W], one feature map a level, an earlier look's result -> [B, D]."""
+        regions = torch.cat([mask, 1 - mask], 1)
+        at_levels = [resize(regions, f) for f in features]
+        pooled = [masked_means(f, r).flatten(1) for f, r in zip(features, at_levels, strict=True)]
         pooled.append(color_statistics(composite, mask).to(pooled[0].dtype))
         if self.bins:
-            pooled += [_pooled_by_tone(features[-1], composite, m, self.bins) for m in (mask, 1 - mask)]
+            pooled.append(_means_by_tone(features[-1], resize(composite, features[-1]), at_levels[-1], self.bins))
             pooled.append(detail_statistics(composite, mask, self.bins).to(pooled[0].dtype))
-        out: Tensor = self.mlp(torch.cat(pooled, 1))
+        mixed: Tensor = self.mlp[0](torch.cat(pooled, 1))
+        if self.remember is not None and memory is not None:
+            mixed = mixed + self.remember(memory)
+        out: Tensor = self.mlp[1:](mixed)
         return out
 
 
-def _pooled_by_tone(features: Tensor, composite: Tensor, mask: Tensor, bins: int) -> Tensor:
-    """Mean of features [B, C, h, w] under a mask, apart for each tone of the composite -> [B, bins * C]."""
-    weight = _tone_bins(resize(composite, features), bins) * resize(mask, features)
-    weight = weight.to(features.dtype).flatten(2)
-    mean = weight @ features.flatten(2).mT / (weight.sum(2, keepdim=True) + 1)
-    return mean.flatten(1)
+def _means_by_tone(features: Tensor, picture: Tensor, regions: Tensor, bins: int) -> Tensor:
+    """Means of features [B, C, H, W] under R weights [B, R, H, W], apart for each tone of the picture [B, 3, H, W]
+    -> [B, R * bins * C]."""
+    weight = regions[:, :, None] * _tone_bins(picture, bins)[:, None]
+    weight = weight.to(features.dtype).flatten(3).flatten(1, 2)
+    return (weight @ features.flatten(2).mT / (weight.sum(2, keepdim=True) + 1)).flatten(1)

@@ -28,12 +28,14 @@ def change(composite: Tensor, coefficients: Tensor) -> Tensor:
         [B, 3, H, W].
     """
     centred = composite - 0.5
-    basis = torch.cat([torch.ones_like(centred[:, :1]), centred, centred * centred], 1)  # [B, 7, H, W]
+    squares = centred * centred
     coefficients = coefficients.to(composite.dtype)
     if coefficients.shape[-2:] == (1, 1):  # one set for all pixels: a product of two small matrices a picture
+        basis = torch.cat([torch.ones_like(centred[:, :1]), centred, squares], 1)  # [B, 7, H, W]
         return (coefficients.view(-1, 3, BASIS) @ basis.flatten(2)).view_as(composite)
-    maps = resize(coefficients, composite).unflatten(1, (3, BASIS))  # [B, 3, 7, H, W]
-    out: Tensor = maps[:, :, 0] * basis[:, None, 0]
-    for k in range(1, BASIS):
-        out = torch.addcmul(out, maps[:, :, k], basis[:, None, k])
+    maps = coefficients.unflatten(1, (3, BASIS))
+    # One function after another: 21 grown maps at once would leave the cache, and be new memory every time.
+    out = resize(maps[:, :, 0], composite)
+    for k, function in enumerate([*centred.split(1, 1), *squares.split(1, 1)], 1):
+        out = torch.addcmul(out, resize(maps[:, :, k], composite), function)
     return out

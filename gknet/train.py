@@ -70,6 +70,8 @@ class TrainConfig:
     """Batch norm keeps the statistics it was started with."""
     global_only: bool = False
     """Train the encoder and the global tone alone, at twice the speed; decoder and kernels rest."""
+    local_only: bool = False
+    """Train the local part (LRE, decoder and kernels) alone; the encoder and the global tone stay as they are."""
     holdout: int = 400
     """Photos (or triples of a train list; at most a quarter of them) held out of training: they choose the best
     weights. 0: the last weights are kept."""
@@ -136,6 +138,14 @@ class Trainer:
         if config.global_only and self.model.statistics is None:
             raise ValueError(f"{config.model} has no global tone to train alone: leave out --global-only")
         self.model.global_only = config.global_only
+        self.resting: list[torch.nn.Module] = []
+        if config.local_only:
+            if config.global_only:
+                raise ValueError("--global-only and --local-only exclude each other")
+            local = ("tokens", "reference", "kernels", "decoder", "head", "blend")
+            self.resting = [module for name, module in self.model.named_children() if name not in local]
+            for module in self.resting:
+                module.requires_grad_(False)
         self.ema: AveragedModel = AveragedModel(
             self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True
         )
@@ -146,8 +156,8 @@ class Trainer:
                 self.model, device_ids=on_gpu, find_unused_parameters=config.global_only
             )
         # Vectors (biases, norms, the SCF's b) are not decayed.
-        matrices = [p for p in self.model.parameters() if p.ndim > 1]
-        vectors = [p for p in self.model.parameters() if p.ndim <= 1]
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
             [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
             lr=config.lr,
@@ -175,6 +185,8 @@ class Trainer:
         from gknet.losses import foreground_mse
 
         self.network.train()
+        for module in self.resting:
+            module.eval()
         if self.config.freeze_norm:
             for module in self.model.modules():
                 if isinstance(module, torch.nn.BatchNorm2d):
@@ -271,7 +283,8 @@ def composer_source(config: TrainConfig, device: torch.device, rank: int, world:
         for at in itertools.count(step):
             yield composer.batch(config.batch // world, (config.seed * 1_000_003 + at) * world + rank)
 
-    return Source(batches, [judge.batch(32, 1_000_000_007 + i) for i in range(8)] if judge else [])
+    validation = [judge.batch(32, 1_000_000_007 + i) for i in range(8)] if judge else []
+    return Source(lambda step: _ahead(batches(step)), validation)
 
 
 def iharmony4_source(config: TrainConfig, device: torch.device, rank: int, world: int) -> Source:
@@ -290,6 +303,8 @@ def iharmony4_source(config: TrainConfig, device: torch.device, rank: int, world
     if not epoch:
         raise ValueError(f"{config.data} lists {len(data)} training triples, fewer than a batch of {config.batch}")
 
+    # The loader's processes work ahead already. Out of _ahead's thread they must not be forked: when they end, Python
+    # lets them wait for that thread, which in them is their own (exit code 1).
     def load(dataset: Any) -> Batches:
         workers = min(4, os.cpu_count() or 1)
         for composite, mask, real, _ in DataLoader(dataset, config.batch // world, num_workers=workers):
@@ -344,7 +359,7 @@ def run(config: TrainConfig, *, resume: bool) -> Path:
     log = SummaryWriter(out) if chief else None
     bar = tqdm(total=trainer.steps or None, initial=trainer.step, desc="train", unit=" steps", disable=not chief)
     recent = 0.0
-    batches = _ahead(source.batches(trainer.step))
+    batches = source.batches(trainer.step)
     while not _agreed(trainer.done() >= 1, device):
         began = time.monotonic()
         loss = trainer.train_step(next(batches))
@@ -454,6 +469,7 @@ def _sheet(trainer: Trainer, batch: Batch) -> Tensor:
 @click.option("--bf16/--no-bf16", default=None, help="Autocast to bfloat16.")
 @click.option("--freeze-norm/--no-freeze-norm", default=None, help="Batch norm keeps its statistics.")
 @click.option("--global-only/--no-global-only", default=None, help="Train encoder and global tone alone.")
+@click.option("--local-only/--no-local-only", default=None, help="Train LRE, decoder and kernels alone.")
 @click.option("--holdout", type=int, help="Photos held out for validation.")
 @click.option("--validate-every", type=int, help="Steps between validations and checkpoints.")
 @click.option("--seed", type=int, help="Of everything random.")

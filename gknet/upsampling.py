@@ -31,6 +31,8 @@ MAX_SLOPE = 7.0
 """Steepest slope of a change: contrast times eight. The other limit is -1, below which light would turn into dark."""
 STRIP = 1 << 18
 """Numbers in a strip's buffer: 1 MB of float32, which stays in a core's cache."""
+_TOGETHER = 8
+"""Rows of cells that are reduced along x at once."""
 
 
 class Box(NamedTuple):
@@ -76,41 +78,60 @@ def reduce_area(image: Array, size: int, *, premultiply: bool = False) -> Float:
     """
     height, width, channels = image.shape
     scale = np.float32(full_scale(image.dtype))
-    whole, fraction = _edges(height, size)
-    low = np.empty((len(whole) - 1, min(width, size), channels), np.float32)
-    buffer = np.empty((int(np.diff(whole).max()) + 1, width, channels), np.float32)
-    for row, (begin, end) in enumerate(zip(whole[:-1], whole[1:], strict=True)):
-        strip = buffer[: end + 1 - begin]
-        np.copyto(strip, image[begin : end + 1])
-        if image.dtype.kind == "f":
-            np.clip(strip, 0, 1, out=strip)
-        if premultiply:
-            strip[..., :-1] *= strip[..., -1:] / scale
-        # The cell shares its first pixel with the cell above and its last with the one below; they may be the same one.
-        first = strip[0] * fraction[row]
-        strip[-1] *= fraction[row + 1]
-        low[row] = _reduce_row(np.add.reduce(strip, axis=0) - first, size)
-    low *= np.float32(len(low) / height)
+    if max(height, width) <= size:  # a pixel a cell
+        low = _values(image, np.empty(image.shape, np.float32), premultiply)
+    else:
+        rows, columns = _edges(height, size), _edges(width, size)
+        low = np.empty((len(rows.whole) - 1, len(columns.whole) - 1, channels), np.float32)
+        buffer = np.empty((int(np.diff(rows.whole).max()) + 1, width, channels), np.float32)
+        sums = np.empty((min(_TOGETHER, len(low)), width, channels), np.float32)
+        for top in range(0, len(low), _TOGETHER):
+            block = sums[: len(low) - top]
+            for row in range(top, top + len(block)):
+                begin, end = rows.whole[row], rows.whole[row + 1] + 1
+                strip = _values(image[begin:end], buffer[: end - begin], premultiply)
+                # The cell shares its first pixel with the cell above and its last with the one below; they may be the
+                # same one.
+                first = strip[0] * rows.before[row]
+                strip[-1] *= rows.before[row + 1]
+                np.subtract(np.add.reduce(strip, axis=0), first, out=block[row - top])
+            low[top : top + len(block)] = _reduce_columns(block, columns)
+        low *= np.float32(low.shape[0] * low.shape[1] / (height * width))
     low /= scale
     np.clip(low, 0, 1, out=low)  # rounding must not lift a full mask above 1
     return interpolate(interpolate(low, size, axis=0), size, axis=1)
 
 
-def _edges(length: int, size: int) -> tuple[NDArray[np.intp], Float]:
-    """Where cells begin and end along a side: a pixel and how much of it lies before. Short sides: a pixel a cell."""
+def _values(image: Array, out: Float, premultiply: bool) -> Float:
+    """Pixels as floats, in ``out``: floats limited to 0..1, multiplied with alpha where asked, else as they are."""
+    np.copyto(out, image)
+    if image.dtype.kind == "f":
+        np.clip(out, 0, 1, out=out)
+    if premultiply:
+        out[..., :-1] *= out[..., -1:] / np.float32(full_scale(image.dtype))
+    return out
+
+
+class _Edges(NamedTuple):
+    """Where cells begin and end along a side, one more than cells: pixels, and how much of each lies before."""
+
+    whole: NDArray[np.intp]
+    before: Float
+
+
+def _edges(length: int, size: int) -> _Edges:
+    """Of ``size`` cells; of a cell a pixel where the side is shorter."""
     cells = min(length, size)
     edges = np.arange(cells + 1) * (length / cells)
     whole = np.minimum(edges.astype(np.intp), length - 1)
-    return whole, (edges - whole).astype(np.float32)
+    return _Edges(whole, (edges - whole).astype(np.float32))
 
 
-def _reduce_row(row: Float, size: int) -> Float:
-    """[W, C] -> [min(W, size), C], by area."""
-    whole, fraction = _edges(len(row), size)
-    split = row[whole] * fraction[:, None]
-    sums: Float = np.add.reduceat(row, whole[:-1], axis=0) - split[:-1]
-    sums[:-1] += split[1:-1]  # the last sum already holds the row's last pixel
-    sums *= np.float32(len(sums) / len(row))
+def _reduce_columns(rows: Float, columns: _Edges) -> Float:
+    """Sums over cells: [h, W, C] -> [h, cells, C]."""
+    split = rows[:, columns.whole] * columns.before[:, None]
+    sums: Float = np.add.reduceat(rows, columns.whole[:-1], axis=1) - split[:, :-1]
+    sums[:, :-1] += split[:, 1:-1]  # the last sum already holds the row's last pixel
     return sums
 
 
@@ -182,7 +203,12 @@ def fit(composite: Float, mask: Float, change: Float) -> LocalModel:
     Returns:
         Slopes and offsets; zero further than ``WINDOW`` cells from the foreground.
     """
-    guide, change = composite.transpose(2, 0, 1), change.transpose(2, 0, 1)
+    slope_map, offset_map = np.zeros_like(composite), np.zeros_like(composite)
+    near = _near(mask)
+    if near is None:
+        return LocalModel(slope_map, offset_map)
+    mask = mask[near]
+    guide, change = composite[near].transpose(2, 0, 1), change[near].transpose(2, 0, 1)
     cubed = mask * mask * mask
     weight, blended = cubed * mask, cubed * change  # blended = weight x the change to find
     sums = np.stack([weight * guide, blended, weight * guide * guide, blended * guide])  # [4, C, S, S]
@@ -199,7 +225,19 @@ def fit(composite: Float, mask: Float, change: Float) -> LocalModel:
     slope = (covariance + ridge * prior.astype(np.float32)[:, None, None]) / (variance + ridge)
     slope = np.where(total > 0, np.clip(slope, -1, MAX_SLOPE), 0)
     offset = mean_change - slope * mean
-    return LocalModel(slope.transpose(1, 2, 0), offset.transpose(1, 2, 0))
+    slope_map[near], offset_map[near] = slope.transpose(1, 2, 0), offset.transpose(1, 2, 0)
+    return LocalModel(slope_map, offset_map)
+
+
+def _near(mask: Float) -> tuple[slice, slice] | None:
+    """The box of the cells above 0 and ``WINDOW`` cells around it: beyond, the fit is zero. None: no cell is above."""
+    box = []
+    for axis in (1, 0):
+        places = np.flatnonzero(mask.any(axis))
+        if not len(places):
+            return None
+        box.append(slice(max(int(places[0]) - WINDOW, 0), int(places[-1]) + WINDOW + 1))
+    return box[0], box[1]
 
 
 def _window_sum(maps: Float) -> Float:

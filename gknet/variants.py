@@ -14,7 +14,7 @@ VARIANTS: dict[str, GKNetConfig] = {
     "gknet-baseline": replace(_PAPER, kpb=False, lre=False, scf=False),
     "gknet-kpb": replace(_PAPER, lre=False, scf=False),
     "gknet-kpb-lre": replace(_PAPER, scf=False),
-    # The same modules at half of the side, on pixels folded two by two, with statistics tokens and a tone output.
+    # The same modules on pixels folded four by four, with statistics tokens and a tone output; looks twice.
     "gknet-lite": GKNetConfig(
         widths=(96, 64, 48, 32),
         trunk=256,
@@ -24,13 +24,15 @@ VARIANTS: dict[str, GKNetConfig] = {
         up_kernel=1,
         norm_from=1,
         attend=(2, 3),
-        kpb_widths=(48, 32, 24, 16),
+        kpb_widths=(48, 32, 24),
+        decoder_levels=3,
         lre_width=96,
         lre_layers=2,
         lre_heads=4,
         statistics_tokens=4,
-        statistics_hidden=256,
+        statistics_hidden=512,
         statistics_bins=5,
+        looks=2,
         output="tone",
     ),
 }

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+from tests.need import need
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -30,30 +31,21 @@ def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def missing(reason: str) -> NoReturn:
-    """Skip a test that lacks something, but fail it on CI, which is to have everything."""
-    if os.environ.get("GKNET_CI") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The research photographs in ../shared/data."""
+    """The research photographs in ../shared/data. Without them a test is skipped, but on CI it fails."""
     folder = ROOT.parent / "shared" / "data"
-    if not folder.is_dir():
-        missing(f"needs the research photographs in {folder}")
+    need(folder.is_dir(), f"the research photographs in {folder}")
     return folder
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium."""
+    """A headless Chromium. Without one a test is skipped, but on CI it fails."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        missing("needs Chromium: on Debian, apt install chromium")
+    need(chromium is not None, "Chromium: on Debian, apt install chromium")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield running

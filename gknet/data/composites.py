@@ -46,7 +46,8 @@ class CompositesConfig:
     photographic: float = 0.2
     """Share of composites changed by photographic moves instead of a statistics transfer."""
     gradient: float = 0.3
-    """Share of the photographic ones that also get a local light gradient."""
+    """Share of the composites whose foreground also gets a light that falls off across the picture: what no global
+    tone can undo."""
     error_median: float = 650.0
     """Median of the drawn errors (kept ones come out larger, since small changes are rarer), and"""
     error_spread: float = 0.9
@@ -148,8 +149,8 @@ class Composer:
         changed = _transfer_by(self._transfers, method, source, reference, pixels)
         rows = (method == len(self._transfers)).nonzero()[:, 0]
         if len(rows):
-            light = self._light_gradient(uniform(count, 3)[rows]).flatten(1).gather(1, index[rows])
-            changed[rows] = photographic(moves[rows], pixels[rows]) * light[..., None]
+            changed[rows] = photographic(moves[rows], pixels[rows])
+        changed *= self._light_gradient(uniform(count, 3)).flatten(1).gather(1, index)[..., None]
         opacity = soft.flatten(1).gather(1, index) * (uniform(count, 1) >= config.untouched)
         changed = torch.lerp(pixels, changed.clamp(0, 1), opacity[..., None])
         composite = real.flatten(2).scatter(2, index[:, None].expand(-1, 3, -1), changed.transpose(1, 2))
@@ -290,8 +291,8 @@ def to_lab(pixels: Tensor) -> Tensor:
 def looks_wrong(before: Tensor, after: Tensor) -> Tensor:
     """Which changes look wrong by themselves, whatever the background: [B, K, 3] each, sRGB 0..1 -> [B] bool.
 
-    New clipping, hue turned over 50 degrees or into green or magenta, colour drained or boosted, light and shade lost
-    or noise amplified: what the makers of such benchmarks filter out.
+    New clipping, hue turned over 50 degrees or into or out of green or magenta, colour drained or boosted, light and
+    shade lost or noise amplified: what the makers of such benchmarks filter out.
     """
 
     def clipped(x: Tensor) -> Tensor:
@@ -303,9 +304,10 @@ def looks_wrong(before: Tensor, after: Tensor) -> Tensor:
     tint0, tint1 = mean0[:, 1:], mean1[:, 1:]
     cosine = F.cosine_similarity(tint0, tint1, dim=1)
     turned = (cosine < math.cos(math.radians(50))) & (tint0.norm(dim=1) > 6) & (tint1.norm(dim=1) > 6)
-    shift = mean1[:, 1] - mean0[:, 1]  # a*: negative is green, positive magenta
-    green = (shift < -8) & (mean1[:, 1] < -8)
-    magenta = (shift > 8) & (mean1[:, 1] > 8) & (mean1[:, 2] < 4)
+    # Out of green or magenta is as wrong as into it: the way back would lead there, and be learned.
+    shifted = (mean1[:, 1] - mean0[:, 1]).abs() > 8  # a*: negative is green, positive magenta
+    green = shifted & (torch.minimum(mean0[:, 1], mean1[:, 1]) < -8)
+    magenta = shifted & (((mean0[:, 1] > 8) & (mean0[:, 2] < 4)) | ((mean1[:, 1] > 8) & (mean1[:, 2] < 4)))
     drained = (chroma1 < 0.5 * chroma0) & (chroma0 > 8)
     boosted = chroma1 > 2 * chroma0 + 4
     y0, y1 = luma(before), luma(after)

@@ -18,7 +18,8 @@ from PIL import Image
 
 from backend.ledger import FOLDER
 from tests.backend.test_batch import ROOT, RULE, add, batch, notes, outputs, tree
-from tests.conftest import missing
+from tests.need import need
+from tests.processes import wait
 
 __all__ = ["tree"]
 
@@ -29,8 +30,7 @@ THREADS = 2
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """The address of a cluster."""
-    if importlib.util.find_spec("ray") is None:
-        missing("needs Ray: pip install -e '.[batch]'")
+    need(importlib.util.find_spec("ray") is not None, "Ray: pip install -e '.[batch]'")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("OMP_NUM_THREADS", "1")
@@ -117,10 +117,7 @@ def test_a_killed_worker_costs_only_what_it_was_at(tmp_path: Path, cluster: str,
     assert finished(started(None, tree, "-o", tmp_path / "whole", "--mask", RULE))[0] == 0
     process = started(cluster, tree, "-o", out, "--mask", RULE)
     noted = out / FOLDER / "done-1-of-1.jsonl"
-    deadline = time.monotonic() + 180
-    while not (noted.exists() and noted.read_bytes().count(b"{") >= 10 and len(workers()) == 2):
-        assert process.poll() is None and time.monotonic() < deadline, finished(process)
-        time.sleep(0.02)
+    wait(lambda: noted.exists() and noted.read_bytes().count(b"{") >= 10 and len(workers()) == 2, 180)
     doomed = workers()[:victims]
     for worker in doomed:
         os.kill(worker.pid, signal.SIGSTOP)

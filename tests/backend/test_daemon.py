@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ from backend.link.messages import (
 from backend.link.rendezvous import DIRECTORY_VARIABLE
 from backend.link.zmtp import USER, Dealer
 from gknet import Harmonizer
+from tests.processes import stopped, wait
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="stops and kills processes as POSIX does")
 
@@ -148,13 +149,8 @@ class Daemon:
     @contextmanager
     def stopped_worker(self) -> Iterator[int]:
         """As if a stage took very long."""
-        pid = self.worker()
-        os.kill(pid, signal.SIGSTOP)
-        try:
+        with stopped(self.worker()) as pid:
             yield pid
-        finally:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
 
     def close(self) -> None:
         for client in self.clients:
@@ -162,13 +158,6 @@ class Daemon:
         if self.process.poll() is None:
             self.process.terminate()
         self.process.communicate(timeout=20)
-
-
-def wait(condition: Callable[[], bool], timeout: float = 40) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it does not happen"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from PIL import Image
 from backend import ledger, places
 from backend.ledger import FOLDER
 from tests.backend.test_batch import ROOT, RULE, add, batch, expected_of, mask, outputs, tree
-from tests.conftest import missing
+from tests.need import need
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -31,8 +31,7 @@ __all__ = ["tree"]
 @pytest.fixture
 def store() -> Iterator[UPath]:
     """An empty folder in memory."""
-    if importlib.util.find_spec("upath") is None:
-        missing("needs universal-pathlib: pip install -e '.[batch]'")
+    need(importlib.util.find_spec("upath") is not None, "universal-pathlib: pip install -e '.[batch]'")
     from upath import UPath
 
     folder = UPath(f"memory://{secrets.token_hex(4)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -57,6 +59,9 @@ def test_background_is_the_composites_bit_for_bit(name: str) -> None:
 def test_soft_mask_blends(name: str) -> None:
     """I_h = decoder * M + (1 - M) * I_c, at a mask value of one half, with the decoder's output held fixed."""
     model = perturbed(name)
+    if model.config.looks > 1:
+        nn.init.zeros_(model.global_tone.weight)  # all but the last look change nothing
+        nn.init.zeros_(model.global_tone.bias)
     composite, mask = inputs(1)
     fixed = torch.rand_like(composite)
     model._change = lambda *_: fixed  # type: ignore[method-assign]
@@ -121,7 +126,7 @@ def count(model: nn.Module, kind: type[nn.Module]) -> int:
         ("gknet-kpb", 4, 0, 0, 4),
         ("gknet-kpb-lre", 4, 1, 0, 4),
         ("gknet", 4, 1, 4, 0),
-        ("gknet-lite", 4, 1, 4, 0),
+        ("gknet-lite", 3, 1, 3, 0),
     ],
 )
 def test_each_ablation_really_lacks_its_module(
@@ -187,6 +192,30 @@ def test_global_only_rests_decoder_and_kernels() -> None:
     model(composite, mask).sum().backward()
     resting = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is None}
     assert resting == {"tokens", "reference", "kernels", "decoder", "head"}
+
+
+def test_the_second_look_sees_what_the_first_has_made() -> None:
+    twice = perturbed("gknet-lite")
+    once = GKNet(dataclasses.replace(twice.config, looks=1)).eval()
+    once.load_state_dict({k: v for k, v in twice.state_dict().items() if "remember" not in k})
+    twice.global_only = once.global_only = True
+    composite, mask = inputs()
+    with torch.no_grad():
+        remembered = twice(composite, mask)
+        assert twice.statistics is not None and twice.statistics.remember is not None
+        nn.init.zeros_(twice.statistics.remember.weight)
+        forgotten = twice(composite, mask)
+        torch.testing.assert_close(forgotten, once(once(composite, mask), mask))
+    assert float((remembered - forgotten).abs().max()) > 1e-3, "what the first look saw is not remembered"
+
+
+def test_the_decoder_ends_where_it_is_told_to() -> None:
+    model = variants.create("gknet-lite")
+    composite, mask = inputs(1)
+    grids = []
+    model.head.register_forward_hook(lambda *call: grids.append(tuple(call[2].shape[-2:])))
+    model(composite, mask)
+    assert grids == [(SIDE // 8, SIDE // 8)]  # the finest feature has SIDE / 4
 
 
 def test_the_encoder_sees_chroma_where_asked() -> None:

@@ -13,17 +13,19 @@ from gknet.statistics import (
     color_statistics,
     detail_numbers,
     detail_statistics,
-    masked_mean,
+    masked_means,
 )
 from gknet.tone import BASIS, COEFFICIENTS, change
 
 
-def test_masked_mean() -> None:
+def test_masked_means() -> None:
     torch.manual_seed(0)
     features, mask = torch.randn(2, 5, 4, 4), (torch.rand(2, 1, 4, 4) > 0.5).float()
+    means = masked_means(features, torch.cat([mask, 1 - mask], 1))
     for image in range(2):
-        chosen = features[image][:, mask[image, 0] > 0]
-        torch.testing.assert_close(masked_mean(features, mask)[image], chosen.mean(1), rtol=1e-3, atol=1e-3)
+        for region in range(2):
+            chosen = features[image][:, mask[image, 0] == 1 - region]
+            torch.testing.assert_close(means[image, region], chosen.mean(1), rtol=1e-3, atol=1e-3)
 
 
 def test_color_statistics_are_means_deviations_and_histograms() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from safetensors import safe_open
 
 from gknet import train, variants, weights
 from gknet.cli import main
+from gknet.data.composites import Batch
 from gknet.losses import foreground_mse
 
 
@@ -140,6 +142,21 @@ def test_paper_config_trains_on_an_iharmony4_folder(shared_data: Path, tmp_path:
     assert weights.load(tmp_path / "best.safetensors").config == variants.VARIANTS["gknet"]
 
 
+def test_the_processes_that_load_triples_end_well(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaders: set[multiprocessing.process.BaseProcess] = set()
+    original = train.Trainer.train_step
+
+    def step(self: train.Trainer, batch: Any) -> float:
+        loaders.update(multiprocessing.active_children())
+        return original(self, batch)
+
+    monkeypatch.setattr(train.Trainer, "train_step", step)
+    train.run(config(shared_data / "mini_iharmony", tmp_path, steps=2, holdout=0, size=32), resume=False)
+    assert loaders and {loader.exitcode for loader in loaders} == {0}
+
+
 def test_epochs_and_held_out_triples(shared_data: Path, tmp_path: Path) -> None:
     settings = config(shared_data / "mini_iharmony", tmp_path, steps=0, epochs=1, holdout=12, size=32, batch=8)
     source = train.open_source(settings, torch.device("cpu"), 0, 1)
@@ -208,6 +225,23 @@ def test_the_command_runs_under_torchrun(photos: Path, tmp_path: Path) -> None:
     arguments = ["--data", str(photos), "--out", str(tmp_path), "--size", "64", "--batch", "4", "--steps", "4"]
     torchrun(2, "-m", "gknet.cli", "train", *arguments, "--validate-every", "2")
     assert weights.load(tmp_path / "best.safetensors")
+
+
+def test_the_local_part_learns_alone() -> None:
+    torch.manual_seed(0)
+    trainer = train.Trainer(train.TrainConfig(data="", out="", steps=3, local_only=True, warmup=0), torch.device("cpu"))
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    mask = torch.zeros(2, 1, 64, 64)
+    mask[..., 16:48, 16:48] = 1
+    for _ in range(3):
+        trainer.train_step(Batch(torch.rand(2, 3, 64, 64), mask, torch.rand(2, 3, 64, 64)))
+    after = trainer.model.state_dict()
+    changed = {name.split(".")[0] for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+    assert changed == {"tokens", "reference", "kernels", "decoder", "head"}
+    with pytest.raises(ValueError, match="exclude each other"):
+        train.Trainer(
+            train.TrainConfig(data="", out="", steps=1, local_only=True, global_only=True), torch.device("cpu")
+        )
 
 
 def test_a_network_without_global_tone_cannot_train_it_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shlex
@@ -9,10 +10,12 @@ import shutil
 import subprocess
 import sys
 from fnmatch import fnmatch
+from importlib.metadata import version
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 import backend.cli
@@ -45,6 +48,12 @@ def test_commands_and_their_options_exist(line: str) -> None:
     assert {argument for argument in arguments if argument.startswith("-")} <= options
 
 
+@pytest.mark.parametrize("name", TOOLS)
+def test_programs_tell_their_version(name: str) -> None:
+    told = CliRunner().invoke(TOOLS[name], ["--version"])
+    assert (told.exit_code, told.output) == (0, f"{name}, version {version('gknet-harmonize')}\n")
+
+
 @pytest.mark.parametrize("line", [line for line in COMMANDS if " -m installer " in line])
 def test_commands_of_the_installer_exist(line: str) -> None:
     arguments = shlex.split(line.partition(" -m installer ")[2])
@@ -65,6 +74,20 @@ def test_links_and_pictures_lead_somewhere() -> None:
     named = re.findall(r"\]\(([^):]+)\)", README) + re.findall(r"`((?:gknet|examples|docs)/[^`]*)`", README)
     assert "docs/before_after.png" in named and "gknet/weights/MODEL_CARD.md" in named
     assert not [name for name in [*named, "LICENSE", "NOTICE"] if not (ROOT / name).exists()]
+
+
+def test_gallery_shows_each_composite_and_the_notice_names_its_photographs() -> None:
+    gallery = ROOT / "docs" / "gallery"
+    shown = re.findall(r"\]\(harmonized/(\w+)\.jpg\)", (gallery / "README.md").read_text(encoding="utf-8"))
+    with (gallery / "list.csv").open(newline="") as text:
+        assert sorted(shown) == sorted(row["name"] for row in csv.DictReader(text))
+    for name in shown:
+        files = [gallery / f"{kind}/{name}.{ending}" for kind, ending in (("composites", "jpg"), ("masks", "png"))]
+        with Image.open(files[0]) as composite, Image.open(files[1]) as mask:
+            assert composite.size == mask.size
+        assert (gallery / "harmonized" / f"{name}.jpg").exists()
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    assert set(shown) == set(re.findall(r"^(\w+): (?:CC BY|public domain)", notice, re.MULTILINE))
 
 
 def test_python_of_the_readme_runs(tmp_path: Path) -> None:

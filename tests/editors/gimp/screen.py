@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
+
+from tests.processes import wait
 
 SIZE = (1280, 800)
 _TITLE = 24
@@ -89,10 +90,3 @@ class Screen:
 
     def _start(self, *line: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(self._line([*line]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def wait(condition: Callable[[], bool], timeout: float = 40) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it does not happen"
-        time.sleep(0.1)

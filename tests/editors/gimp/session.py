@@ -10,14 +10,14 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from contextlib import suppress
-from multiprocessing.connection import Connection, Listener
+from multiprocessing.connection import Listener
 from pathlib import Path
 from typing import Any
 
 from installer.debian import FIRST_START
 from installer.plugins import install_gimp
+from tests.processes import accept
 
 HERE = Path(__file__).resolve().parent
 _DRIVER = 'import runpy; runpy.run_path("{}", run_name="__main__")'
@@ -88,7 +88,7 @@ class Gimp:
             self.process = subprocess.Popen(
                 ["chroot", str(root), *line], env=variables, stdout=self._log, stderr=subprocess.STDOUT
             )
-            self._connection = _accept(listener, self.process)
+            self._connection = accept(listener, self.process, folder / "gimp.log")
 
     def __call__(self, name: str, /, *arguments: Any, **named: Any) -> Any:
         """What the function of that name in steps.py returns inside of GIMP."""
@@ -115,18 +115,6 @@ class Gimp:
             self.process.kill()
             self.process.wait()
         self._log.close()
-
-
-def _accept(listener: Listener, process: subprocess.Popen[bytes]) -> Connection:
-    """The driver's connection, which takes some seconds with a fresh home."""
-    deadline = time.monotonic() + 90
-    listener._listener._socket.settimeout(0.5)  # type: ignore[attr-defined]
-    while True:
-        try:
-            return listener.accept()
-        except TimeoutError:
-            assert process.poll() is None, f"GIMP ended with status {process.returncode}"
-            assert time.monotonic() < deadline, "GIMP does not start"
 
 
 def processes(argument: str) -> list[int]:

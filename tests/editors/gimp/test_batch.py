@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ from backend.link.texts import text
 from gknet import Harmonizer
 from gknet.color import decode_srgb
 from installer.environment import ROOT
-from tests.editors.gimp.screen import wait
 from tests.editors.gimp.session import Gimp, processes
+from tests.processes import stopped, wait
 
 Array = npt.NDArray[Any]
 
@@ -569,15 +569,10 @@ def held(gimp: Gimp, picture: Picture, layer: int) -> Iterator[Client]:
     gimp("remove", picture.id, picture.state()["layers"][0]["id"])
     gimp("clean", picture.id)
     with Client(file=gimp.connection) as client:
-        worker = client.status().workers[0].pid
-        os.kill(worker, signal.SIGSTOP)
-        try:
+        with stopped(client.status().workers[0].pid):
             gimp.begin("call", picture.id, [layer])
             wait(lambda: client.status().running == 1)
             yield client
-        finally:
-            with suppress(ProcessLookupError):
-                os.kill(worker, signal.SIGCONT)
 
 
 def test_a_worker_that_dies(gimp: Gimp, picture: Picture) -> None:

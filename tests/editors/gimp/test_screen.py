@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +14,9 @@ from PIL import Image
 from backend.link import Client
 from installer.environment import ROOT
 from tests.editors.gimp.conftest import Start
-from tests.editors.gimp.screen import Screen, wait
+from tests.editors.gimp.screen import Screen
 from tests.editors.gimp.session import Gimp, processes
+from tests.processes import stopped, wait
 
 SHOTS = ROOT / "out" / "gimp"
 CANCEL = (1000, 778)  # the button beside the progress, as progress.png shows
@@ -69,15 +68,11 @@ class Desk:
     def held(self) -> Iterator[Client]:
         """Harmonize as the last time, with a worker that stands still until the end of the block."""
         with Client(file=self.gimp.connection) as client:
-            worker = client.status().workers[0].pid
-            os.kill(worker, signal.SIGSTOP)
-            try:
+            with stopped(client.status().workers[0].pid):
                 self.screen.keys("ctrl+f")
                 wait(lambda: client.status().running == 1)
                 time.sleep(1)  # by then its progress is shown
                 yield client
-            finally:
-                os.kill(worker, signal.SIGCONT)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from backend.link import Client
 from backend.link.messages import LinkError
 from gknet import Harmonizer
 from tests.editors.krita.session import Krita
+from tests.need import need
 
 
 @pytest.fixture(scope="session")
@@ -24,10 +24,7 @@ def harmonizer() -> Harmonizer:
 @pytest.fixture(scope="session")
 def session() -> Iterator[Krita]:
     """One Krita for all tests, since it takes long to start with a fresh home."""
-    if not all(map(shutil.which, ("krita", "Xvfb"))):
-        if os.environ.get("GKNET_CI") == "1":
-            pytest.fail("CI installs Krita and Xvfb, but they are not there")
-        pytest.skip("needs Krita and Xvfb")
+    need(all(map(shutil.which, ("krita", "Xvfb"))), "Krita and Xvfb")
     with tempfile.TemporaryDirectory(prefix="krita-") as folder:
         krita = Krita(Path(folder))
         yield krita

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,7 @@ from backend.link import Client
 from backend.link.texts import TEXTS
 from tests.editors.krita.photos import ROOT, SRGB
 from tests.editors.krita.session import Krita
+from tests.processes import stopped
 
 SIZE = (1180, 760)
 DOCKER = (914, 384, 1180, 600)
@@ -60,10 +60,9 @@ def main() -> None:
         krita("pause", milliseconds=6000)  # until the message over the canvas is gone
         krita("start")
         krita("until", fragment=TEXTS["stage.network"])
-        os.kill(worker, signal.SIGSTOP)
-        krita("pause", milliseconds=500)
-        shoot("progress")
-        os.kill(worker, signal.SIGCONT)
+        with stopped(worker):
+            krita("pause", milliseconds=500)
+            shoot("progress")
         krita("finish")
         krita("pause", milliseconds=6000)
         shoot("result")

@@ -7,13 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from contextlib import suppress
-from multiprocessing.connection import Connection, Listener
+from multiprocessing.connection import Listener
 from pathlib import Path
 from typing import Any
 
 from installer.plugins import install_krita
+from tests.processes import accept
 
 HERE = Path(__file__).resolve().parent
 _CONFIGURATION = "[python]\nenable_harmonize_layer=true\nenable_krita_driver=true\n"
@@ -71,7 +71,7 @@ class Krita:
                 ["krita", "--nosplash"], env=variables, stdout=log, stderr=subprocess.STDOUT, cwd=self._folder
             )
             try:
-                self._connection = _accept(listener, self.process, self.log)
+                self._connection = accept(listener, self.process, self.log)
             except BaseException:
                 self._end()
                 raise
@@ -110,15 +110,3 @@ def _screen() -> tuple[subprocess.Popen[bytes], str]:
     os.close(write)
     with os.fdopen(read) as pipe:
         return process, f":{pipe.readline().strip()}"
-
-
-def _accept(listener: Listener, process: subprocess.Popen[bytes], log: Path) -> Connection:
-    """The driver's connection, which takes some seconds with a fresh home."""
-    deadline = time.monotonic() + 180
-    listener._listener._socket.settimeout(0.5)  # type: ignore[attr-defined]
-    while True:
-        try:
-            return listener.accept()
-        except TimeoutError:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, "Krita does not start"

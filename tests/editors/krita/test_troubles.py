@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ from backend.link.texts import TEXTS, text
 from gknet import Harmonizer
 from tests.editors.krita.photos import PLACE, ROOT, SRGB, background, engine, layers
 from tests.editors.krita.session import Krita
+from tests.processes import stopped, wait
 
 HEIGHT, WIDTH = background().shape[:2]
 WHOLE = (0, 0, WIDTH, HEIGHT)
@@ -39,13 +39,6 @@ def stop(krita: Krita) -> None:
     wait(lambda: find(krita.connection) is None)
 
 
-def wait(condition: Callable[[], bool], timeout: float = 30) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it does not happen"
-        time.sleep(0.02)
-
-
 @contextmanager
 def slow(krita: Krita) -> Iterator[int]:
     """A worker, its process given, that computes nothing for a while; a daemon is started for it if there is none."""
@@ -54,13 +47,8 @@ def slow(krita: Krita) -> Iterator[int]:
         krita("trigger", action="edit_undo")
         krita("unmodified")
     wait(lambda: client(krita).status().workers[0].state == "idle")
-    pid = client(krita).status().workers[0].pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with stopped(client(krita).status().workers[0].pid) as pid:
         yield pid
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager
