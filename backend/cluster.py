@@ -72,7 +72,7 @@ class Cluster:
 
     @property
     def name(self) -> str:
-        return f"{', '.join(sorted(set(self._networks)))}, {len(self._networks)} workers of Ray"
+        return f"{', '.join(sorted(set(self._networks)))}, workers of Ray: {len(self._networks)}"
 
     def __call__(self, tasks: Iterable[Task]) -> Iterator[tuple[Item, Outcome]]:
         """Raises CatalogError: workers cannot be started."""

@@ -60,12 +60,12 @@ def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, stdout, stderr
 
 
-def workers() -> list[psutil.Process]:
-    """The processes that make images."""
+def workers(doing: str = "ray::Worker") -> list[psutil.Process]:
+    """The workers' processes, by how their titles begin, which tell what they are doing."""
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
-            if process.name().startswith("ray::Worker"):
+            if process.cmdline()[:1] and process.cmdline()[0].startswith(doing):
                 found.append(process)
         except psutil.NoSuchProcess:
             continue
@@ -100,7 +100,7 @@ def test_outputs_and_notes_are_those_of_one_process(tmp_path: Path, tree: Path, 
         expected = [{**row, "output": Path(str(row["output"])).name} for row in notes(local, kind)]
         assert sorted(rows, key=str) == sorted(expected, key=str) and rows
     page = (there / FOLDER / "sheet-1-of-1.html").read_text()
-    assert page.count("data:image/jpeg;base64,") == 2 * 3 and "2 workers of Ray" in page
+    assert page.count("data:image/jpeg;base64,") == 2 * 3 and re.search("on cpu, workers of Ray: [12]<", page)
     assert not list(there.rglob("staging-*"))
 
     # Each engine takes for done what the other has done; here by the URLs of the same folders.
@@ -117,7 +117,8 @@ def test_a_killed_worker_costs_only_what_it_was_at(tmp_path: Path, cluster: str,
     assert finished(started(None, tree, "-o", tmp_path / "whole", "--mask", RULE))[0] == 0
     process = started(cluster, tree, "-o", out, "--mask", RULE)
     noted = out / FOLDER / "done-1-of-1.jsonl"
-    wait(lambda: noted.exists() and noted.read_bytes().count(b"{") >= 10 and len(workers()) == 2, 180)
+    making = "ray::Worker.make"
+    wait(lambda: noted.exists() and noted.read_bytes().count(b"{") >= 10 and len(workers(making)) == 2, 180)
     doomed = workers()[:victims]
     for worker in doomed:
         os.kill(worker.pid, signal.SIGSTOP)
