@@ -2,9 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/batch.py [--copies N] [--json FILE]
 
-Local processes share the images as shards; Ray's workers are on a cluster of their own, which runs already. Processor
-seconds are what a core that does nothing else would need, so they hold on a busy machine too; images a second by the
-clock do not. The processes are looked at every tenth of a second, so of each at most a tenth is missed.
+Local processes share the images as shards; Ray's workers are on a cluster of their own, which runs already. What an
+image costs is seen between a fifth and nine tenths of the images, when all have started and none has ended. Processor
+seconds are what a core that does nothing else would need, so they hold on a busy machine too, as far as caches and
+memory are not shared; images a second by the clock do not.
 """
 
 from __future__ import annotations
@@ -26,45 +27,39 @@ import psutil
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 NAMES = ("astronaut", "coffee", "raccoon")
-FEWER = 34
-"""Copies of each that fill a contact sheet, whose pictures cost time as well."""
+BATCH = [sys.executable, "-m", "backend.cli", "batch"]
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Of one batch: processor seconds of all processes and of those that were called; seconds by the clock; MB."""
+class Sample:
+    """A moment of a batch: outcomes noted, seconds by the clock, processor seconds of all its processes and of those
+    that were called, and the memory of the largest in MB."""
 
+    noted: int
+    clock: float
     cpu: float
     called: float
-    clock: float
     memory: float
 
 
-def cost(commands: list[list[str]], environment: dict[str, str], status: int = 0) -> Cost:
-    """Run commands side by side, and look at them and at the processes of the cluster, if there is one.
-
-    Args:
-        status: the exit status that they are to have.
-    """
+def samples(commands: list[list[str]], out: Path, environment: dict[str, str]) -> Iterator[Sample]:
+    """Run commands side by side, and look at them and at the processes of the cluster, if there is one."""
     before = {process: _seconds(process) for process in psutil.Process().children(recursive=True)}
-    start = time.perf_counter()
     called = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for command in commands]
-    seconds: dict[psutil.Process, float] = {}
-    memory = 0
+    pids = {process.pid for process in called}
+    cpu: dict[psutil.Process, float] = {}
     while any(process.poll() is None for process in called):
+        noted = sum(path.read_bytes().count(b'{"image"') for path in out.glob("harmonize-batch/*.jsonl"))
+        memory = 0
         for process in psutil.Process().children(recursive=True):
             try:
-                seconds[process] = _seconds(process)
+                cpu[process] = _seconds(process) - before.get(process, 0)
                 memory = max(memory, process.memory_info().rss)
             except psutil.NoSuchProcess:
                 continue
-        time.sleep(0.1)
-    if any(process.returncode != status for process in called):
-        raise click.ClickException("a batch did not end as it should")
-    spent = {process: total - before.get(process, 0) for process, total in seconds.items()}
-    pids = {process.pid for process in called}
-    by_called = sum(used for process, used in spent.items() if process.pid in pids)
-    return Cost(sum(spent.values()), by_called, time.perf_counter() - start, memory / 2**20)
+        by_called = sum(seconds for process, seconds in cpu.items() if process.pid in pids)
+        yield Sample(noted, time.perf_counter(), sum(cpu.values()), by_called, memory / 2**20)
+        time.sleep(0.05)
 
 
 def _seconds(process: psutil.Process) -> float:
@@ -72,81 +67,76 @@ def _seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
+def steady(found: list[Sample], count: int) -> tuple[Sample, Sample]:
+    """The first moments when a fifth and when nine tenths of the images were done."""
+    first, last = (next(one for one in found if one.noted >= part * count) for part in (0.2, 0.9))
+    return first, last
+
+
 @contextmanager
-def cluster(workers: int) -> Iterator[str]:
-    """The address of a Ray cluster with room for so many workers."""
+def cluster(workers: int) -> Iterator[dict[str, str]]:
+    """The environment variables that lead to a Ray cluster with room for so many workers."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": 80 * 2**20}
     started = Cluster(initialize_head=True, head_node_args=node)
     try:
-        yield started.address
+        yield {**os.environ, "RAY_ADDRESS": started.address}
     finally:
         started.shutdown()
 
 
-def figures(folder: Path, engine: str, workers: int, copies: int, environment: dict[str, str]) -> dict[str, float]:
-    """What an image costs: the difference between fewer and more of them; and what is left, start and contact sheet.
-
-    By the clock, it is all of the larger batch, from the start of the processes to their end.
-    """
-    costs = []
-    for number in (1, FEWER, FEWER + copies):  # the first one warms the cluster up
-        photos, out = folder / f"photos-{number}", folder / f"{engine}-{workers}-{number}"
-        shards = range(1, workers + 1) if engine == "local" else [1]
-        command = [sys.executable, "-m", "backend.cli", "batch", str(photos), "-o", str(out), "--engine", engine]
-        command += ["--mask", "{stem}_mask.png", "--device", "cpu"]
-        costs.append(cost([[*command, "--shard", f"{index}/{len(shards)}"] for index in shards], environment))
-    _, fewer, more = costs
-    images = copies * len(NAMES)
-    each = (more.cpu - fewer.cpu) / images
+def figures(photos: Path, out: Path, engine: str, workers: int, environment: dict[str, str]) -> dict[str, float]:
+    """What an image costs."""
+    shards = range(1, workers + 1) if engine == "local" else [1]
+    command = [*BATCH, str(photos), "-o", str(out), "--engine", engine, "--mask", "{stem}_mask.png", "--device", "cpu"]
+    found = list(samples([[*command, "--shard", f"{index}/{len(shards)}"] for index in shards], out, environment))
+    first, last = steady(found, len(list(photos.glob("*.jpg"))))
+    each = (last.cpu - first.cpu) / (last.noted - first.noted)
     return {
         "cpu_seconds_an_image": each,
         "images_a_second_and_core": 1 / each,
-        "clock_images_a_second": (FEWER + copies) * len(NAMES) / more.clock,
-        "start_cpu_seconds": fewer.cpu - each * FEWER * len(NAMES),
-        "peak_memory_mb": more.memory,
+        "clock_images_a_second": (last.noted - first.noted) / (last.clock - first.clock),
+        "start_cpu_seconds": first.cpu - each * first.noted,
+        "peak_memory_mb": max(one.memory for one in found),
     }
 
 
 def driver(folder: Path, environment: dict[str, str]) -> float:
     """Processor seconds that handing out an image and noting its outcome take: of images that are not there."""
-    costs = []
-    for number in (1000, 6000):
-        manifest = folder / f"{number}.csv"
-        manifest.write_text("\n".join(["image", *(f"{index}.png" for index in range(number))]))
-        command = [sys.executable, "-m", "backend.cli", "batch", str(manifest), "-o", str(folder / f"none-{number}")]
-        costs.append(cost([[*command, "--engine", "ray", "--device", "cpu"]], environment, status=2))
-    fewer, more = costs
-    return (more.called - fewer.called) / 5000
+    manifest, out, count = folder / "none.csv", folder / "none", 6000
+    manifest.write_text("\n".join(["image", *(f"{index}.png" for index in range(count))]))
+    command = [*BATCH, str(manifest), "-o", str(out), "--engine", "ray", "--device", "cpu"]
+    first, last = steady(list(samples([command], out, environment)), count)
+    return (last.called - first.called) / (last.noted - first.noted)
 
 
 @click.command()
-@click.option("--copies", default=30, show_default=True, help="How many more copies of each example.")
+@click.option("--copies", default=60, show_default=True, help="Copies of each of the three examples.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here as well.")
 def main(copies: int, json_file: Path | None) -> None:
     """Measure one and two processes, and one and two workers of Ray."""
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for number in (1, FEWER, FEWER + copies):
-            photos = folder / f"photos-{number}"
-            photos.mkdir()
-            for copy in range(number):
-                for example in NAMES:
-                    shutil.copy(EXAMPLES / f"{example}.jpg", photos / f"{example}{copy}.jpg")
-                    shutil.copy(EXAMPLES / f"{example}_mask.png", photos / f"{example}{copy}_mask.png")
+        photos = folder / "photos"
+        photos.mkdir()
+        for copy in range(copies):
+            for example in NAMES:
+                shutil.copy(EXAMPLES / f"{example}.jpg", photos / f"{example}{copy}.jpg")
+                shutil.copy(EXAMPLES / f"{example}_mask.png", photos / f"{example}{copy}_mask.png")
         for workers in (1, 2):
-            found[f"{workers} local"] = figures(folder, "local", workers, copies, dict(os.environ))
-            with cluster(workers) as address:
-                environment = {**os.environ, "RAY_ADDRESS": address}
-                found[f"{workers} by Ray"] = figures(folder, "ray", workers, copies, environment)
-                handing = driver(folder, environment) if workers == 2 else 0.0
+            title = f"{workers} local"
+            found[title] = figures(photos, folder / title, "local", workers, dict(os.environ))
+            with cluster(workers) as environment:
+                title = f"{workers} by Ray"
+                found[title] = figures(photos, folder / title, "ray", workers, environment)
+                handing = driver(folder / title, environment)
     click.echo(f"{'':<26}" + "".join(f"{title:>12}" for title in found))
     for row in next(iter(found.values())):
         click.echo(f"{row:<26}" + "".join(f"{column[row]:>12.3f}" for column in found.values()))
-    click.echo(f"Ray's driver: {1000 * handing:.2f} ms an image")
+    click.echo(f"Ray's driver, with two workers: {1000 * handing:.2f} ms an image")
     click.echo(f"load average: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     if json_file:
         json_file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
