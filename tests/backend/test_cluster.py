@@ -1,4 +1,4 @@
-"""`harmonize batch --engine ray` on a real cluster: two nodes on this machine, each with room for one worker."""
+"""`harmonize batch --engine ray` on a real cluster, whose nodes are all on this machine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -27,22 +28,29 @@ THREADS = 2
 """Of a worker with one core: so many images it has in its hands."""
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """The address of a cluster."""
+@contextmanager
+def nodes(*rooms: dict[str, int]) -> Iterator[str]:
+    """The address of a cluster of nodes, each with room for so much."""
     need(importlib.util.find_spec("ray") is not None, "Ray: pip install -e '.[batch]'")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("OMP_NUM_THREADS", "1")
         from ray.cluster_utils import Cluster
 
-        node = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20}
-        nodes = Cluster(initialize_head=True, head_node_args=node)
+        started = Cluster()
         try:
-            nodes.add_node(**node)
-            yield nodes.address
+            for room in rooms:
+                started.add_node(**room, include_dashboard=False, object_store_memory=80 * 2**20)
+            yield started.address
         finally:
-            nodes.shutdown()
+            started.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a cluster with room for two workers."""
+    with nodes({"num_cpus": 1}, {"num_cpus": 1}) as address:
+        yield address
 
 
 def started(address: str | None, *arguments: object) -> subprocess.Popen[str]:
@@ -159,6 +167,19 @@ def test_an_image_that_kills_its_workers_fails_alone(tmp_path: Path, cluster: st
     assert len(killed) == 3
     (row,) = notes(out, "failed")
     assert row["image"] == str(killer) and str(row["error"]).startswith("its worker died 3 times")
+
+
+def test_there_is_one_worker_for_one_gpu_and_four_cores(tmp_path: Path) -> None:
+    """Ray only counts what a node says that it has: the network is on the CPU here."""
+    tree, out = many(tmp_path / "photos", 60), tmp_path / "out"
+    most = 0
+    with nodes({"num_cpus": 4, "num_gpus": 1}) as address:
+        process = started(address, tree, "-o", out, "--mask", RULE)
+        while process.poll() is None:
+            most = max(most, len(workers()))
+            time.sleep(0.1)
+    assert finished(process)[0] == 0 and len(outputs(out)) == 60
+    assert most == 1
 
 
 def test_what_cannot_be_begun_is_refused_on_one_line(tmp_path: Path, tree: Path, cluster: str) -> None:
