@@ -9,8 +9,13 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TextIO
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TextIO
+
+from backend import places
+
+if TYPE_CHECKING:
+    from backend.places import Place
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 """What of a folder is taken for an image."""
@@ -32,17 +37,18 @@ class Item:
         strength: 0..1.
     """
 
-    image: Path
-    mask: Path | None
+    image: Place
+    mask: Place | None
     output: Path
     strength: float
 
 
-def read(source: str, out: Path, *, rule: str | None, strength: float, stdin: TextIO) -> list[Item]:
+def read(source: str, out: Place, *, rule: str | None, strength: float, stdin: TextIO) -> list[Item]:
     """The items of a batch, in an order that depends on nothing but the source.
 
     A row of a manifest has ``image`` and may have ``mask``, ``output`` (inside ``out``) and ``strength``; relative
-    paths begin at the manifest's folder. A line of standard input is a path, or such a row in JSON.
+    paths begin at the manifest's folder. A line of standard input is a path, or such a row in JSON. A URL may stand
+    wherever a path may, but for ``output``.
 
     Args:
         source: a folder, a glob pattern, a manifest (:data:`MANIFESTS`), or "-" for ``stdin``.
@@ -53,6 +59,7 @@ def read(source: str, out: Path, *, rule: str | None, strength: float, stdin: Te
 
     Raises:
         CatalogError: nothing to do, a row that cannot be read, two items with one output, an output that is an input.
+        PlaceError: a URL that cannot be reached.
     """
     root, rows = _rows(source, out, stdin)
     items = [_item(row, root, rule, strength) for row in rows]
@@ -73,39 +80,41 @@ def shard(items: list[Item], index: int, count: int) -> list[Item]:
 Row = Mapping[str, Any]
 
 
-def _rows(source: str, out: Path, stdin: TextIO) -> tuple[Path, list[Row]]:
+def _rows(source: str, out: Place, stdin: TextIO) -> tuple[Place, list[Row]]:
     """The source's folder and its rows."""
-    path = Path(source)
     if source == "-":
         return Path(), [_parsed(line, "standard input") for line in stdin if line.strip()]
+    path = places.place(source) if places.is_url(source) else Path(source)
     if path.is_dir():
-        return path, _files(path.rglob("*"), path, out)
+        return path, _files(places.files(path), path, out)
     if path.suffix.lower() in MANIFESTS and path.is_file():
         return path.parent, list(_manifest(path))
     if glob.has_magic(source):
-        root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
-        return root, _files(map(Path, glob.glob(source, recursive=True)), root, out)
+        parts = source.split("/") if places.is_url(source) else list(Path(source).parts)
+        plain = list(itertools.takewhile(lambda part: not glob.has_magic(part), parts))
+        root = places.place("/".join(plain)) if places.is_url(source) else Path(*plain)
+        return root, _files(places.matching(root, "/".join(parts[len(plain) :])), root, out)
     if path.is_file():
         raise CatalogError(f"{path} is neither a folder nor a manifest: one image is for harmonize run")
     raise CatalogError(f"{path} does not exist: check its name")
 
 
-def _files(paths: Iterable[Path], root: Path, out: Path) -> list[Row]:
-    """The images among the paths, without those of an output folder inside the root."""
-    made = Path(os.path.abspath(out))
-    results = made if made != Path(os.path.abspath(root)) else None
-    found = (Path(os.path.abspath(path)) for path in paths if path.suffix.lower() in IMAGES and path.is_file())
+def _files(paths: Iterable[Place], root: Place, out: Place) -> list[Row]:
+    """The images among the files, without those of an output folder inside the root."""
+    results = out if out != places.place(str(root)) else None
+    found = (places.place(str(path)) for path in paths if path.suffix.lower() in IMAGES)
     return [{"image": path} for path in sorted(found) if results not in path.parents and path.name[0] != "."]
 
 
-def _manifest(path: Path) -> Iterator[Row]:
+def _manifest(path: Place) -> Iterator[Row]:
     try:
         if path.suffix.lower() == ".parquet":
             try:
                 from pyarrow import parquet
             except ImportError:
                 raise CatalogError(f"{path} needs pyarrow: pip install 'gknet-harmonize[batch]'") from None
-            yield from parquet.read_table(path).to_pylist()
+            with path.open("rb") as table:
+                yield from parquet.read_table(table).to_pylist()
             return
         with path.open(newline="", encoding="utf-8-sig") as file:
             if path.suffix.lower() == ".csv":
@@ -126,36 +135,38 @@ def _parsed(line: str, source: str) -> Row:
     return row
 
 
-def _item(row: Row, root: Path, rule: str | None, strength: float) -> Item:
+def _item(row: Row, root: Place, rule: str | None, strength: float) -> Item:
     if not row.get("image"):
         raise CatalogError(f"a row has no image, only {dict(row)}: the columns are image, mask, output, strength")
-    image = Path(os.path.abspath(root / str(row["image"])))
-    inside = os.path.relpath(image, root)
-    output = Path(os.path.normpath(str(row.get("output") or inside)))
-    if output.is_absolute() or output.parts[:1] in ((), ("..",)):
-        raise CatalogError(f"{image} is to become {output}, outside the output folder: give an output inside it")
-    mask = str(row.get("mask") or "") or (_named(rule, Path(inside)) if rule else "")
+    image = places.place(str(row["image"]), root)
+    inside = places.relative(image, root)
+    named = str(row.get("output") or inside)
+    output = Path(os.path.normpath(named))
+    if places.is_url(named) or output.is_absolute() or output.parts[:1] in ((), ("..",)):
+        raise CatalogError(f"{image} is to become {named}, outside the output folder: give an output inside it")
+    mask = str(row.get("mask") or "") or (_named(rule, inside) if rule else "")
     try:
         own = float(strength if row.get("strength") in (None, "") else row["strength"])
     except (TypeError, ValueError):
         own = -1
     if not 0 <= own <= 1:
         raise CatalogError(f"{image} has the strength {row['strength']!r}: give a number from 0 to 1")
-    return Item(image, Path(os.path.abspath(root / mask)) if mask else None, output, own)
+    return Item(image, places.place(mask, root) if mask else None, output, own)
 
 
-def _named(rule: str, image: Path) -> str:
+def _named(rule: str, image: str) -> str:
+    parent, _, name = image.replace(os.sep, "/").rpartition("/")  # no Path: it would take a URL's // for one /
     try:
-        return rule.format(parent=image.parent, stem=image.stem, name=image.name)
+        return rule.format(parent=parent or ".", stem=PurePosixPath(name).stem, name=name)
     except (KeyError, IndexError, ValueError) as error:
         raise CatalogError(f"--mask {rule!r} is no rule: the names are {{parent}}, {{stem}} and {{name}}") from error
 
 
-def _check_outputs(items: list[Item], out: Path) -> None:
-    inputs = {os.path.realpath(path) for item in items for path in (item.image, item.mask) if path}
-    images: dict[str, Path] = {}
+def _check_outputs(items: list[Item], out: Place) -> None:
+    inputs = {_real(place) for item in items for place in (item.image, item.mask) if place}
+    images: dict[str, Place] = {}
     for item in items:
-        output = os.path.realpath(out / item.output)
+        output = _real(out / item.output.as_posix())
         if output in inputs:
             raise CatalogError(f"{output} is an input, which would be lost: choose another output folder")
         # Some file systems do not tell a.png from A.png.
@@ -163,3 +174,7 @@ def _check_outputs(items: list[Item], out: Path) -> None:
         if key in images:
             raise CatalogError(f"{images[key]} and {item.image} would both become {output}: name outputs in a manifest")
         images[key] = item.image
+
+
+def _real(place: Place) -> str:
+    return os.path.realpath(place) if isinstance(place, Path) else str(place)

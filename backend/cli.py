@@ -14,6 +14,8 @@ import math
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,11 +24,13 @@ import click
 from backend.link.messages import JOB_BYTES
 
 if TYPE_CHECKING:
+    from backend.batch import Engine
     from backend.catalog import Item
     from backend.engine import Harmonized
     from backend.images import Pixels
     from backend.ledger import Ledger
     from backend.link.messages import Status
+    from backend.places import Place
 
 _FILE = click.Path(path_type=Path)
 _DEBUG = "HARMONIZE_DEBUG"
@@ -155,7 +159,7 @@ def _shard(context: click.Context, option: click.Parameter, value: str) -> tuple
 
 @main.command()
 @click.argument("source")
-@click.option("-o", "--output", type=_FILE, required=True, metavar="FOLDER", help="Where the results go.")
+@click.option("-o", "--output", required=True, metavar="FOLDER", help="Where the results go.")
 @click.option(
     "--mask",
     metavar="RULE",
@@ -167,6 +171,13 @@ def _shard(context: click.Context, option: click.Parameter, value: str) -> tuple
 @click.option(
     "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Where no manifest says otherwise."
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Work in this process, or on a Ray cluster.",
+)
 @click.option("--resume", is_flag=True, help="Leave what an earlier run has made of the same.")
 @click.option(
     "--shard", metavar="I/N", callback=_shard, default="1/1", show_default=True, help="Do the I-th of N parts alone."
@@ -176,34 +187,40 @@ def _shard(context: click.Context, option: click.Parameter, value: str) -> tuple
 )
 def batch(
     source: str,
-    output: Path,
+    output: str,
     mask: str | None,
     model: str,
     device: str,
     strength: float,
+    engine: str,
     resume: bool,
     shard: tuple[int, int],
     on_error: str,
 ) -> None:
-    """Harmonize many images as `harmonize run` would, in this process.
+    """Harmonize many images as `harmonize run` would.
 
     SOURCE is a folder, a quoted glob pattern, a manifest (.csv, .jsonl or .parquet) or -, standard input. A row of
     a manifest has image and, where wanted, mask, output and strength; a line of standard input is a path or such a
-    row in JSON. Relative paths begin at the folder that holds the source.
+    row in JSON. Relative paths begin at the folder that holds the source. With the extra [batch], URLs may stand for
+    paths: s3://, gs:// and whatever else fsspec has.
 
     FOLDER gets the same tree. FOLDER/harmonize-batch has a contact sheet, what failed as a manifest, and what
     --resume needs: it goes by the content of image and mask, the strength, the weights and the program's version, and
     makes again what is not there or was changed since.
     """
-    from backend import catalog, ledger
+    from backend import catalog, ledger, places
 
     if math.isnan(strength):
         raise click.BadParameter("nan is not a number from 0 to 1", param_hint="--strength")
     try:
-        items = catalog.read(source, output, rule=mask, strength=strength, stdin=sys.stdin)
-        with ledger.opened(output, shard, resume=resume) as opened:
-            summary, failures = _batch(catalog.shard(items, *shard), opened, model, device, on_error == "stop")
-    except catalog.CatalogError as error:
+        out = places.place(output)
+        items = catalog.read(source, out, rule=mask, strength=strength, stdin=sys.stdin)
+        with (
+            ledger.opened(out, shard, resume=resume) as opened,
+            _engine(engine, model, device, opened.staging) as entered,
+        ):
+            summary, failures = _batch(catalog.shard(items, *shard), opened, entered, on_error == "stop")
+    except (catalog.CatalogError, places.PlaceError) as error:
         raise BadInput(str(error)) from error
     click.echo(summary)
     if failures:
@@ -312,16 +329,28 @@ def doctor(as_json: bool) -> None:
         raise Unwell("something is not as it should be: see above")
 
 
-def _batch(items: list[Item], ledger: Ledger, model: str, device: str, stop: bool) -> tuple[str, str]:
-    """What came out, and what failed, in words."""
-    from backend import batch, engine, sheet
+@contextmanager
+def _engine(name: str, model: str, device: str, staging: Place) -> Iterator[Engine]:
+    """What does a batch's work, for as long as the block."""
+    from backend import batch, cluster, engine
 
+    if name == "ray":
+        with cluster.connected(model, device, staging) as connected:
+            yield connected
+        return
     try:
         network = engine.Network(model, device)
     except ValueError as error:
         raise BadInput(str(error)) from error
-    summary = batch.run(items, ledger, network, stop=stop)
-    sheet.write(ledger.sheet, summary, title=f"{ledger.out}: {network.name}")
+    yield batch.Here(network, staging)
+
+
+def _batch(items: list[Item], ledger: Ledger, engine: Engine, stop: bool) -> tuple[str, str]:
+    """What came out, and what failed, in words."""
+    from backend import batch, sheet
+
+    summary = batch.run(items, ledger, engine, stop=stop)
+    sheet.write(ledger.sheet, summary, title=f"{ledger.out}: {engine.name}")
     failures = f"{summary.failed} of {len(items)} failed: {ledger.failures} tells why" if summary.failed else ""
     return f"{summary}\n{ledger.sheet} shows them", failures
 

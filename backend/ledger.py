@@ -7,24 +7,32 @@
 
 An output is written in the staging folder, put into its place by one rename, and only then noted. So a process that is
 killed leaves nothing half-written but in its staging folder, which its next run empties.
+
+Where OUT is a URL, nothing can be appended to a file, and nothing locked: what is done is noted every few seconds, in a
+file each time, and that no two processes work on one shard is for the user to see to.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from backend import places
 from backend.catalog import CatalogError, Item
 
+if TYPE_CHECKING:
+    from backend.places import Place
+
 FOLDER = "harmonize-batch"
+_PERIOD = 10.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ class Entry:
     """An output that is in its place.
 
     Attributes:
-        image, output: absolute paths.
+        image, output: absolute paths, or URLs.
         key: what it was made of: :func:`key`.
         digest: of the output file.
         change: mean change of the foreground, 0..1 of the range from black to white.
@@ -54,12 +62,12 @@ def digest(path: Path) -> str:
     return content.hexdigest()
 
 
-def key(item: Item, network: str) -> str:
+def key(image: Path, mask: Path | None, strength: float, network: str) -> str:
     """What decides an output: the content of image and mask, the strength, and the identity of the network.
 
     Raises OSError.
     """
-    parts = [digest(item.image), digest(item.mask) if item.mask else "alpha", repr(item.strength), network]
+    parts = [digest(image), digest(mask) if mask else "alpha", repr(strength), network]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
@@ -72,36 +80,35 @@ class Ledger:
         failures: the manifest of what failed.
     """
 
-    def __init__(self, out: Path, shard: tuple[int, int], resume: bool) -> None:
+    def __init__(self, out: Place, shard: tuple[int, int], resume: bool) -> None:
         index, count = shard
         self.out = out
         folder = out / FOLDER
         self.staging = folder / f"staging-{index}-of-{count}"
         self.sheet = folder / f"sheet-{index}-of-{count}.html"
-        shutil.rmtree(self.staging, ignore_errors=True)
-        self.staging.mkdir()
+        places.remove_folder(self.staging)
+        places.make_folder(self.staging)
         self.failures = folder / f"failed-{index}-of-{count}.jsonl"
-        done = folder / f"done-{index}-of-{count}.jsonl"
+        if not resume:
+            for path in places.matching(folder, f"done-{index}-of-{count}.*"):
+                path.unlink()
         # Of all shards, so that a batch may be resumed in another number of them.
-        ledgers = sorted(folder.glob("done-*.jsonl")) if resume else []
-        self._entries = {entry.output: entry for path in ledgers for entry in _entries(path)}
-        self._done = done.open("a" if resume else "w", encoding="utf-8")
-        if self._done.tell():
-            self._done.write("\n")  # a killed process may have left half a line
+        ledgers = sorted(places.matching(folder, "done-*.jsonl"))
+        self._entries = {entry.output: entry for path in ledgers for entry in _entries(path)} if resume else {}
+        self._done = _Notes(folder / f"done-{index}-of-{count}.jsonl")
         self._failed = self.failures.open("w", encoding="utf-8")
 
-    def find(self, item: Item, key: str) -> Entry | None:
-        """The entry of an item whose output was made of the same and has not been touched since."""
-        output = self.out / item.output
-        entry = self._entries.get(os.path.abspath(output))
-        if entry is None or entry.key != key or not output.is_file() or digest(output) != entry.digest:
-            return None
-        return entry
+    def output(self, item: Item) -> Place:
+        """Where the output of an item belongs."""
+        return self.out / item.output.as_posix()
+
+    def previous(self, item: Item) -> Entry | None:
+        """What is noted of an item's output, which may have changed since."""
+        return self._entries.get(str(self.output(item)))
 
     def done(self, entry: Entry) -> None:
         """Note an output that is in its place."""
-        self._done.write(json.dumps(asdict(entry)) + "\n")
-        self._done.flush()
+        self._done.add(json.dumps(asdict(entry)) + "\n")
 
     def failed(self, item: Item, reason: str) -> None:
         """Note an item that has failed."""
@@ -112,11 +119,43 @@ class Ledger:
     def close(self) -> None:
         self._done.close()
         self._failed.close()
-        shutil.rmtree(self.staging, ignore_errors=True)
+        places.remove_folder(self.staging)
+
+
+class _Notes:
+    """Lines that outlive a kill: in one file, or, where it cannot be appended to, in one for every few seconds."""
+
+    def __init__(self, path: Place) -> None:
+        self._path = path
+        self._lines: list[str] = []
+        self._written = time.monotonic()
+        self._file = path.open("a", encoding="utf-8") if isinstance(path, Path) else None
+        if self._file and self._file.tell():
+            self._file.write("\n")  # a killed process may have left half a line
+
+    def add(self, line: str) -> None:
+        if self._file:
+            self._file.write(line)
+            self._file.flush()
+            return
+        self._lines.append(line)
+        if time.monotonic() - self._written > _PERIOD:
+            self._write()
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+        elif self._lines:
+            self._write()
+
+    def _write(self) -> None:
+        part = self._path.with_name(f"{self._path.stem}.{time.time_ns()}.jsonl")  # the later one counts
+        part.write_text("".join(self._lines), encoding="utf-8")
+        self._lines, self._written = [], time.monotonic()
 
 
 @contextmanager
-def opened(out: Path, shard: tuple[int, int], *, resume: bool) -> Iterator[Ledger]:
+def opened(out: Place, shard: tuple[int, int], *, resume: bool) -> Iterator[Ledger]:
     """The ledger of a shard, which no other process has meanwhile.
 
     Args:
@@ -129,8 +168,9 @@ def opened(out: Path, shard: tuple[int, int], *, resume: bool) -> Iterator[Ledge
     """
     index, count = shard
     try:
-        (out / FOLDER).mkdir(parents=True, exist_ok=True)
-        with FileLock(out / FOLDER / f"lock-{index}-of-{count}", timeout=0):
+        places.make_folder(out / FOLDER)
+        lock = out / FOLDER / f"lock-{index}-of-{count}"
+        with FileLock(lock, timeout=0) if isinstance(lock, Path) else nullcontext():
             ledger = Ledger(out, shard, resume)
             try:
                 yield ledger
@@ -142,7 +182,7 @@ def opened(out: Path, shard: tuple[int, int], *, resume: bool) -> Iterator[Ledge
         raise CatalogError(f"{out} cannot be written to ({error}): choose another output folder") from error
 
 
-def _entries(path: Path) -> Iterator[Entry]:
+def _entries(path: Place) -> Iterator[Entry]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             yield Entry(**json.loads(line))

@@ -5,26 +5,31 @@ from __future__ import annotations
 import base64
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import jinja2
 import pyvips
 
+from backend import places
 from backend.batch import Summary
+
+if TYPE_CHECKING:
+    from backend.places import Place
 
 MOST = 100
 """Pictures on a sheet: a batch may have millions."""
 _SIDE = 240
 
 
-def write(path: Path, summary: Summary, *, title: str) -> None:
+def write(path: Place, summary: Summary, *, title: str) -> None:
     """Write the sheet of a batch to `path`; its links lead to the outputs. Raises OSError."""
     largest = sorted(summary.done, key=lambda entry: -entry.change)[:MOST]
     pictures = [
         {
             "before": _thumbnail(entry.image),
             "after": _thumbnail(entry.output),
-            "link": quote(Path(os.path.relpath(entry.output, path.parent)).as_posix()),
+            "link": quote(Path(os.path.relpath(entry.output, str(path.parent))).as_posix()),
             "name": entry.output,
             "change": f"{entry.change:.1%}",
         }
@@ -37,13 +42,14 @@ def write(path: Path, summary: Summary, *, title: str) -> None:
     path.write_text(page, encoding="utf-8")
 
 
-def _thumbnail(path: str) -> str:
+def _thumbnail(name: str) -> str:
     """A data URL; empty where the file is no longer there."""
     try:
-        small = pyvips.Image.thumbnail(path, _SIDE, height=_SIDE, export_profile="srgb")
-        if small.hasalpha():
-            small = small.flatten(background=128)
-        data = small.jpegsave_buffer(Q=80, keep="none")
-    except pyvips.Error:
+        with places.local(places.place(name)) as path:
+            small = pyvips.Image.thumbnail(str(path), _SIDE, height=_SIDE, export_profile="srgb")
+            if small.hasalpha():
+                small = small.flatten(background=128)
+            data = small.jpegsave_buffer(Q=80, keep="none")
+    except (OSError, pyvips.Error):
         return ""
     return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")

@@ -204,11 +204,17 @@ def test_a_failure_is_skipped_and_stands_in_a_manifest_that_can_be_tried_again(t
     assert notes(out, "failed") == []
 
 
-def test_stop_ends_at_the_first_failure(tmp_path: Path, tree: Path) -> None:
-    (tree / "a.png").write_bytes(b"no picture")
-    result = batch(tree, tmp_path / "out", "--mask", RULE, "--on-error", "stop")
-    assert result.exit_code == 2 and "0 done, 0 were done already, 1 failed" in result.stdout
-    assert outputs(tmp_path / "out") == {}
+def test_stop_finishes_at_the_first_failure_what_was_begun(tmp_path: Path) -> None:
+    tree, out = tmp_path / "photos", tmp_path / "out"
+    beyond = (os.cpu_count() or 1) + 12
+    for number in range(beyond):
+        add(tree, f"{number:03}.png", 1)
+    (tree / "000.png").write_bytes(b"no picture")
+    result = batch(tree, out, "--mask", RULE, "--on-error", "stop")
+    done = re.search(r"^(\d+) done, 0 were done already, 1 failed", result.stdout, re.MULTILINE)
+    assert result.exit_code == 2 and done, result.output
+    assert int(done[1]) < beyond - 5
+    assert len(outputs(out)) == len(notes(out, "done")) == int(done[1])
 
 
 def test_a_killed_batch_leaves_nothing_half_written_and_resumes(tmp_path: Path) -> None:
