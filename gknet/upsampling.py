@@ -262,7 +262,7 @@ def apply(model: LocalModel, image: Array, mask: Array, out: Array, foreground: 
         model: of the whole image. Alpha, which it has no coefficients for, stays as it is.
         image: [H, W, C], uint8, uint16 or float32.
         mask: [H, W], any depth.
-        out: like image; only pixels of the box with a mask above 0 are written.
+        out: [h, w, C], what is to become of the box; only its pixels with a mask above 0 are written.
         foreground: the box; it holds every pixel with a mask above 0.
         strength: 0..1.
     """
@@ -305,9 +305,9 @@ def apply(model: LocalModel, image: Array, mask: Array, out: Array, foreground: 
         if image.dtype.kind == "u":
             np.clip(np.rint(value, out=value), 0, scale, out=value)
             # Where the mask is 0 a whole number has had 0 added: storing it is the select, at a third of the cost.
-            np.copyto(out[area], value.reshape(pixels), casting="unsafe")
+            np.copyto(out[begin:end], value.reshape(pixels), casting="unsafe")
         else:
-            np.copyto(out[area], value.reshape(pixels), where=blending.reshape(pixels) > 0)
+            np.copyto(out[begin:end], value.reshape(pixels), where=blending.reshape(pixels) > 0)
 
 
 def _strips(cell: NDArray[np.intp], rows: int) -> Iterator[tuple[int, int]]:
