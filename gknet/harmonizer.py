@@ -182,12 +182,13 @@ class Harmonizer:
                 before, after = space.from_srgb(composite), space.from_srgb(harmonized)
                 model = None if native else upsampling.fit(colours, small_mask, after - before)
             with stage("apply"):
+                opacity = coverage[foreground.slices]
                 if not blend:
-                    coverage = (coverage > 0) * coverage.dtype.type(upsampling.full_scale(coverage.dtype))
+                    opacity = (opacity > 0) * opacity.dtype.type(upsampling.full_scale(opacity.dtype))
                 if model is None:
-                    _apply_native(seen, coverage, out, foreground, before, after, strength)
+                    _apply_native(seen, opacity, out, foreground, before, after, strength)
                 else:
-                    upsampling.apply(model, seen, coverage, out, foreground, strength)
+                    upsampling.apply(model, seen, opacity, out, foreground, strength)
         return Harmonized(_like(image, result), filled, timings, self.model, self.device)
 
     def _run(self, composite: upsampling.Float, mask: upsampling.Float) -> upsampling.Float:
@@ -380,8 +381,8 @@ def _apply_native(
     after: upsampling.Float,
     strength: float,
 ) -> None:
-    """The network's own output, where it changed something: no model needed at its own size. ``out`` is the box's."""
-    image, mask, before, after = (whole[foreground.slices] for whole in (image, mask, before, after))
+    """The network's own output, where it changed something: no model needed at its own size. As upsampling.apply."""
+    image, before, after = (whole[foreground.slices] for whole in (image, before, after))
     scale = upsampling.full_scale(image.dtype)
     values = image[..., : after.shape[2]] / np.float32(scale)
     # Written so that an image the network saw as it is (before = values) becomes exactly its output at strength 1.

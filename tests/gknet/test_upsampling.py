@@ -191,7 +191,7 @@ def test_application_follows_the_formula(dtype: str, channels: int, mask_dtype: 
     expected = (colours + blend * (slope * colours + offset)) * scale
 
     out = image.copy()
-    upsampling.apply(model, image, mask, out[box.slices], box, 0.7)
+    upsampling.apply(model, image, mask[box.slices], out[box.slices], box, 0.7)
     if dtype == "float32":
         np.testing.assert_allclose(out[..., : slope.shape[2]], expected, atol=1e-5)
     else:
@@ -216,7 +216,7 @@ def test_the_background_of_floats_keeps_even_its_negative_zeros() -> None:
     mask[20, 20] = mask[40, 40] = 1
     out = image.copy()
     box = Box(20, 20, 41, 41)
-    upsampling.apply(constant(0, 0.5), image, mask, out[box.slices], box, 1)
+    upsampling.apply(constant(0, 0.5), image, mask[box.slices], out[box.slices], box, 1)
     assert np.signbit(out[mask == 0]).all()
     assert (out[mask == 1] == 0.5).all()
 
