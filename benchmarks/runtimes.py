@@ -4,7 +4,7 @@ the Harmonizer has it.
     python -m pip install onnx onnxscript onnxruntime openvino
     python benchmarks/runtimes.py [--repeat 30] [--data IHARMONY4] [--json FILE]
 
-cpu and wall are medians of runs taken in turns, so that a busy machine is as busy for each; "x" is cpu over eager
+cpu and wall are medians of runs in random order, so that a busy machine is as busy for each; "x" is cpu over eager
 fp32's. cold is the wall time of a process of its own from its first import to its first result, the model exported
 already. The differences are in grey levels of 255 over the foregrounds of the data's test lists, and fMSE is the mean
 there over eager fp32's.
@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import os
 import platform
+import random
 import statistics
 import tempfile
 import time
@@ -120,8 +121,9 @@ def times(runs: dict[str, Run], repeat: int) -> dict[str, dict[str, float]]:
     mask = np.zeros((1, 1, SIDE, SIDE), np.float32)
     mask[..., SIDE // 4 : 3 * SIDE // 4, SIDE // 4 : 3 * SIDE // 4] = 1
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    order = random.Random(0)  # threads of the one before may still be looking for work
     for _ in range(repeat + 3):
-        for name, run in runs.items():
+        for name, run in order.sample(list(runs.items()), len(runs)):
             began, used = time.perf_counter(), time.process_time()
             run(composite, mask)
             found[name].append((1000 * (time.process_time() - used), 1000 * (time.perf_counter() - began)))
