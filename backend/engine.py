@@ -83,10 +83,9 @@ class Network:
         Raises:
             ValueError: an image that cannot be harmonized.
         """
-        done = self._harmonizer.harmonize(image, mask, profile=icc, blend=False)
-        whole = slice(0, mask.shape[0]), slice(0, mask.shape[1])
+        done = self._harmonizer.harmonize(image, mask, profile=icc, blend=False, crop=True)
         colours = _channels(np.asarray(done.image))
-        return Harmonized(colours[..., : _colours(colours)], whole, self.name)
+        return Harmonized(colours[..., : _colours(colours)], done.box.slices, self.name)
 
 
 def by_daemon(image: Array, mask: Array, *, icc: bytes | None, model: str, start: bool) -> Harmonized:

@@ -266,8 +266,7 @@ class _Engine:
         with stage("result"):
             rect = Rect(task.image.rect.x + box.x, task.image.rect.y + box.y, box.width, box.height)
             result = Place(rect, WITH_ALPHA[task.image.layout], task.image.dtype, 0)
-            area = _slices(box)
-            _write(_view(buffer, result), result.layout, np.asarray(harmonized.image)[area], mask[area])
+            _write(_view(buffer, result), result.layout, np.asarray(harmonized.image), mask[_slices(box)])
         return Done(task.number, result, harmonizer.model, harmonizer.device, timings, notes)
 
     def _harmonize(
@@ -280,7 +279,7 @@ class _Engine:
         enter = partial(self._enter, task)
         try:
             return harmonizer.harmonize(
-                image, mask, profile=profile, transfer=task.transfer, blend=False, on_stage=enter
+                image, mask, profile=profile, transfer=task.transfer, blend=False, crop=True, on_stage=enter
             )
         except ValueError as error:
             raise LinkError(Code.BAD_IMAGE, str(error)) from error

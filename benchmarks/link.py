@@ -138,7 +138,7 @@ def job(repeat: int) -> Iterator[dict[str, Any]]:
             client.harmonize(Harmonize(new_job(), sent, selection=selection))
 
         def in_process(image: Any = image, mask: Any = mask) -> None:
-            harmonizer.harmonize(image, mask, blend=False)
+            harmonizer.harmonize(image, mask, blend=False, crop=True)
 
         times = in_turns({"ours": by_daemon, "theirs": in_process}, repeat)
         client.close()

@@ -39,13 +39,15 @@ class Harmonized:
     """What :meth:`Harmonizer.harmonize` returns.
 
     Attributes:
-        image: of the input's type, size, depth and layout.
+        image: of the input's type, depth and layout, and of its size or, cropped, the box's.
+        box: what the foreground fills; nothing is different elsewhere.
         timings: milliseconds of each stage, in order: check, reduce, network, fit, apply. Stages not needed are absent.
         model: name of the network that ran.
         device: where it ran.
     """
 
     image: Picture
+    box: Box
     timings: dict[str, float]
     model: str
     device: str
@@ -122,6 +124,7 @@ class Harmonizer:
         profile: bytes | None = None,
         transfer: str = "srgb",
         blend: bool = True,
+        crop: bool = False,
         on_stage: Callable[[str], object] | None = None,
     ) -> Harmonized:
         """Make the foreground of a composite fit its background.
@@ -143,6 +146,7 @@ class Harmonizer:
             transfer: what values without a profile are: "srgb" or "linear" (light, sRGB's primaries).
             blend: False gives pixels of a soft mask the colour of a full one: ``image + strength * change``, for a
                 caller that lays the result over the image with the mask as its opacity.
+            crop: return what the foreground fills, and nothing around it: a copy less of the whole image.
             on_stage: called with each stage's name as it begins. What it raises ends the work and reaches the caller.
 
         Raises:
@@ -154,17 +158,17 @@ class Harmonizer:
         stage = partial(_stage, timings, on_stage)
         with stage("check"):
             document, coverage = _document(image), _mask(mask)
-            foreground = _foreground(document, coverage)
+            filled = foreground = _foreground(document, coverage)
             box = _context(context_box, document, coverage, foreground)
             strength = _strength(strength)
             if profile is None and isinstance(image, Image.Image):
                 profile = image.info.get("icc_profile")
             alpha = document.shape[2] in (2, 4)
             space = document_space(profile, transfer, document.shape[2] - alpha)
-            result = document.copy()
+            result = document[foreground.slices].copy() if crop else document.copy()
         if strength > 0:
-            seen, out = document[box.slices], result[box.slices]
-            coverage = coverage[box.slices]
+            out = result if crop else result[foreground.slices]
+            seen, coverage, foreground = document[box.slices], coverage[box.slices], foreground.within(box)
             size = self.network.config.size
             with stage("reduce"):
                 colours, small_mask = _reduce(seen, coverage, size)
@@ -178,13 +182,14 @@ class Harmonizer:
                 before, after = space.from_srgb(composite), space.from_srgb(harmonized)
                 model = None if native else upsampling.fit(colours, small_mask, after - before)
             with stage("apply"):
+                opacity = coverage[foreground.slices]
                 if not blend:
-                    coverage = (coverage > 0) * coverage.dtype.type(upsampling.full_scale(coverage.dtype))
+                    opacity = (opacity > 0) * opacity.dtype.type(upsampling.full_scale(opacity.dtype))
                 if model is None:
-                    _apply_native(seen, coverage, out, before, after, strength)
+                    _apply_native(seen, opacity, out, foreground, before, after, strength)
                 else:
-                    upsampling.apply(model, seen, coverage, out, foreground.within(box), strength)
-        return Harmonized(_like(image, result), timings, self.model, self.device)
+                    upsampling.apply(model, seen, opacity, out, foreground, strength)
+        return Harmonized(_like(image, result), filled, timings, self.model, self.device)
 
     def _run(self, composite: upsampling.Float, mask: upsampling.Float) -> upsampling.Float:
         """float32 [S, S, 3] and [S, S] in, [S, S, 3] out, not limited to 0..1."""
@@ -362,9 +367,16 @@ def _unblended(composite: upsampling.Float, harmonized: upsampling.Float, mask: 
 
 
 def _apply_native(
-    image: Array, mask: Array, out: Array, before: upsampling.Float, after: upsampling.Float, strength: float
+    image: Array,
+    mask: Array,
+    out: Array,
+    foreground: Box,
+    before: upsampling.Float,
+    after: upsampling.Float,
+    strength: float,
 ) -> None:
-    """The network's own output, where it changed something: no model needed at its own size."""
+    """The network's own output, where it changed something: no model needed at its own size. As upsampling.apply."""
+    image, before, after = (whole[foreground.slices] for whole in (image, before, after))
     scale = upsampling.full_scale(image.dtype)
     values = image[..., : after.shape[2]] / np.float32(scale)
     # Written so that an image the network saw as it is (before = values) becomes exactly its output at strength 1.
@@ -379,4 +391,4 @@ def _like(image: Picture, result: Array) -> Picture:
         picture = Image.fromarray(result[..., 0] if result.shape[2] == 1 else result)
         picture.info = dict(image.info)
         return picture
-    return result.reshape(image.shape)
+    return result[..., 0] if image.ndim == 2 else result

@@ -261,8 +261,8 @@ def apply(model: LocalModel, image: Array, mask: Array, out: Array, foreground: 
     Args:
         model: of the whole image. Alpha, which it has no coefficients for, stays as it is.
         image: [H, W, C], uint8, uint16 or float32.
-        mask: [H, W], any depth.
-        out: like image; only pixels of the box with a mask above 0 are written.
+        mask: [h, w], any depth, of the box.
+        out: [h, w, C], what is to become of the box; only its pixels with a mask above 0 are written.
         foreground: the box; it holds every pixel with a mask above 0.
         strength: 0..1.
     """
@@ -285,14 +285,13 @@ def apply(model: LocalModel, image: Array, mask: Array, out: Array, foreground: 
     rows = max(1, STRIP // numbers)
     buffers = np.empty((4, min(rows, bottom - top), numbers), np.float32)
     for begin, end in _strips(row, rows):
-        area = Box(left, top + begin, right, top + end).slices
         above, below = widen(int(row[begin])), widen(int(row[begin]) + 1)
         difference, weight = below - above, lower[begin:end, None]
         value, change, offset, blending = buffers[:, : end - begin]
         pixels = (end - begin, right - left, channels)
-        np.copyto(value.reshape(pixels), image[area])
+        np.copyto(value.reshape(pixels), image[top + begin : top + end, left:right])
         for channel in range(channels):
-            blending.reshape(pixels)[..., channel] = mask[area]
+            blending.reshape(pixels)[..., channel] = mask[begin:end]
 
         np.multiply(weight, difference[0], out=change)
         change += above[0]
@@ -305,9 +304,9 @@ def apply(model: LocalModel, image: Array, mask: Array, out: Array, foreground: 
         if image.dtype.kind == "u":
             np.clip(np.rint(value, out=value), 0, scale, out=value)
             # Where the mask is 0 a whole number has had 0 added: storing it is the select, at a third of the cost.
-            np.copyto(out[area], value.reshape(pixels), casting="unsafe")
+            np.copyto(out[begin:end], value.reshape(pixels), casting="unsafe")
         else:
-            np.copyto(out[area], value.reshape(pixels), where=blending.reshape(pixels) > 0)
+            np.copyto(out[begin:end], value.reshape(pixels), where=blending.reshape(pixels) > 0)
 
 
 def _strips(cell: NDArray[np.intp], rows: int) -> Iterator[tuple[int, int]]:

@@ -113,6 +113,21 @@ def test_unblended_the_result_laid_over_the_image_is_the_blended_one(side: int, 
     assert np.abs(unblended - changed(image, seen))[seen].max() <= 4 * tolerance
 
 
+@pytest.mark.parametrize("side", [64, 150])
+@pytest.mark.parametrize("context_box", [None, (5, 8, 60, 63)])
+def test_cropped_the_result_is_the_whole_ones_part(side: int, context_box: tuple[int, int, int, int] | None) -> None:
+    image = picture(side, side)
+    mask = np.zeros((side, side), np.uint8)
+    mask[20:50, 11:43] = 200
+    whole = harmonizer().harmonize(image, mask, context_box=context_box)
+    assert whole.box == (11, 20, 43, 50) and not np.array_equal(whole.image, image)
+    cropped = harmonizer().harmonize(image, mask, context_box=context_box, crop=True)
+    assert np.array_equal(cropped.image, whole.image[20:50, 11:43]) and cropped.box == whole.box
+    small = harmonizer().harmonize(Image.fromarray(image), Image.fromarray(mask), context_box=context_box, crop=True)
+    assert isinstance(small.image, Image.Image) and np.array_equal(small.image, cropped.image)
+    assert harmonizer().harmonize(image[..., 0], mask, strength=0, crop=True).image.shape == (30, 32)
+
+
 def test_stages_are_told_as_they_begin_and_can_be_the_last() -> None:
     image, mask, stages = picture(100, 100), disc(100, 100), []
     result = harmonizer().harmonize(image, mask, on_stage=stages.append)
