@@ -33,8 +33,7 @@ def main(repeat: int, path: Path | None) -> None:
             model(composite, mask)
         finest = min(256, config.trunk or 256) // config.unshuffle
         sides = [finest >> level for level in range(len(config.widths))][::-1]
-        reached = list(zip(config.widths, sides, strict=True))[: config.decoder_levels or None]
-        modulation = sum(2 * w * config.kernel**2 * s * s for w, s in reached)
+        modulation = sum(2 * w * config.kernel**2 * s * s for w, s in zip(config.decoded_widths, sides, strict=False))
         wall, cpu = [], []
         with torch.inference_mode():
             for i in range(repeat + 3):

@@ -90,6 +90,11 @@ class GKNetConfig:
     change that starts at zero, so that training starts at the identity. ``tone``: coefficients of a colour transform
     (gknet.tone)."""
 
+    @property
+    def decoded_widths(self) -> tuple[int, ...]:
+        """``widths`` of the levels that decoder and kernels reach."""
+        return self.widths[: self.decoder_levels or None]
+
 
 class UpBlock(nn.Module):
     """One decoder level: grow, halve the channels, join the encoder feature, two convolutions, S2AM where asked."""
@@ -111,7 +116,13 @@ class UpBlock(nn.Module):
 
 
 class GKNet(nn.Module):
-    """GKNet (Shen et al., ICCV 2023). Starts as the identity: an untrained network returns the composite."""
+    """GKNet (Shen et al., ICCV 2023). Starts as the identity: an untrained network returns the composite.
+
+    Attributes:
+        LOCAL_PART: the modules that ``global_only`` leaves out.
+    """
+
+    LOCAL_PART = ("tokens", "reference", "kernels", "decoder", "head", "blend")
 
     def __init__(self, config: GKNetConfig) -> None:
         super().__init__()
@@ -119,7 +130,6 @@ class GKNet(nn.Module):
         self.global_only = False
         """Leave out the local part, decoder and kernels: training sets it while the global tone learns alone."""
         levels = len(config.widths)
-        decoded = config.decoder_levels or levels
         norms = [levels - level >= config.norm_from - 1 for level in range(1, levels + 1)]  # deepest first
         finest_first = list(reversed(range(levels)))
 
@@ -170,9 +180,9 @@ class GKNet(nn.Module):
                 if i + 1 in config.attend
                 else None,
             )
-            for i in range(1, decoded)
+            for i in range(1, len(config.decoded_widths))
         )
-        finest = config.widths[decoded - 1]
+        finest = config.decoded_widths[-1]
         if config.output == "blend":
             self.blend = nn.Conv2d(finest, 1, 1)
             self.head = nn.Conv2d(finest, 3, 1)
@@ -190,8 +200,8 @@ class GKNet(nn.Module):
         config = self.config
         blocks = []
         previous = config.widths[0]  # F_KPB^0 := F_LR, or F_E^1 without the LRE: both have C_E^1 channels
-        reached = config.widths[: config.decoder_levels or None]
-        for width, channels, norm in zip(reached, config.kpb_widths, norms[: len(reached)], strict=True):
+        norms = norms[: len(config.decoded_widths)]
+        for width, channels, norm in zip(config.decoded_widths, config.kpb_widths, norms, strict=True):
             fusion: nn.Module
             if config.scf:
                 fusion = SelectiveCorrelationFusion(
@@ -214,11 +224,10 @@ class GKNet(nn.Module):
             ``I_h``, [B, 3, H, W], not clamped. Where the mask is 0 the pixel is the composite's, bit for bit.
         """
         seen, memory = composite, None
-        for _ in range(self.config.looks - 1):
-            tone, memory = self._look(seen, mask, memory, global_only=True)
-            seen = self._compose(seen, mask, tone)
-        change, _ = self._look(seen, mask, memory, global_only=self.global_only)
-        return self._compose(seen, mask, change)
+        for left in reversed(range(self.config.looks)):
+            change, memory = self._look(seen, mask, memory, global_only=self.global_only or left > 0)
+            seen = self._compose(seen, mask, change)
+        return seen
 
     def _look(
         self, composite: Tensor, mask: Tensor, memory: Tensor | None, *, global_only: bool
@@ -260,7 +269,7 @@ class GKNet(nn.Module):
     def _decode(self, features: list[Tensor], reference: Tensor, mask: Tensor) -> Tensor:
         """Kernels and decoder level by level, deepest first. ``F_D^1`` is ``F_E^1`` itself; OPEN in the paper."""
         decoded, previous = features[0], reference
-        for i, encoder in enumerate(features[: self.config.decoder_levels or None]):
+        for i, encoder in enumerate(features[: len(self.config.decoded_widths)]):
             if i > 0:
                 decoded = self.decoder[i - 1](decoded, encoder, mask)
             if self.kernels is not None:

@@ -142,8 +142,8 @@ class Trainer:
         if config.local_only:
             if config.global_only:
                 raise ValueError("--global-only and --local-only exclude each other")
-            local = ("tokens", "reference", "kernels", "decoder", "head", "blend")
-            self.resting = [module for name, module in self.model.named_children() if name not in local]
+            parts = self.model.named_children()
+            self.resting = [module for name, module in parts if name not in self.model.LOCAL_PART]
             for module in self.resting:
                 module.requires_grad_(False)
         self.ema: AveragedModel = AveragedModel(

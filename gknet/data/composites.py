@@ -307,7 +307,7 @@ def looks_wrong(before: Tensor, after: Tensor) -> Tensor:
     # Out of green or magenta is as wrong as into it: the way back would lead there, and be learned.
     shifted = (mean1[:, 1] - mean0[:, 1]).abs() > 8  # a*: negative is green, positive magenta
     green = shifted & (torch.minimum(mean0[:, 1], mean1[:, 1]) < -8)
-    magenta = shifted & (((mean0[:, 1] > 8) & (mean0[:, 2] < 4)) | ((mean1[:, 1] > 8) & (mean1[:, 2] < 4)))
+    magenta = shifted & torch.stack([(x[:, 1] > 8) & (x[:, 2] < 4) for x in (mean0, mean1)]).any(0)
     drained = (chroma1 < 0.5 * chroma0) & (chroma0 > 8)
     boosted = chroma1 > 2 * chroma0 + 4
     y0, y1 = luma(before), luma(after)
