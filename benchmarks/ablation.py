@@ -19,15 +19,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gknet import network, variants
-from gknet.data.composites import Batch, Composer, CompositesConfig
+from gknet.data.composites import AS_IS, Batch, Composer
 from gknet.data.photos import load_photos
 from gknet.network import GKNetConfig
 from gknet.train import TrainConfig, Trainer
 
-AS_IS = CompositesConfig(foreign_mask=0.0, grade=0.0, sharpen=(0.0, 0.0), untouched=0.0, photographic=0.0)
 POOLS = {
-    "global": replace(AS_IS, gradient=0.0),  # the changes are one map of the foreground's colours
-    "local": replace(AS_IS, gradient=1.0),  # and a light that falls off lies over each
+    "global": replace(AS_IS, photographic=0.0, gradient=0.0),  # the changes are one map of the foreground's colours
+    "local": replace(AS_IS, photographic=0.0, gradient=1.0),  # and a light that falls off lies over each
 }
 
 

@@ -13,16 +13,18 @@ import copy
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import torch
 
 from gknet import weights
-from gknet.data.composites import Batch, Composer, CompositesConfig
+from gknet.data.composites import AS_IS, Batch, Composer, CompositesConfig
 from gknet.data.photos import PhotoSet, load_photos
 from gknet.losses import foreground_mse
 from gknet.network import GKNet
+from gknet.train import decay_groups, judge
 
 EMA = 0.998
 WARMUP = 200
@@ -32,7 +34,6 @@ PHASES = (("global", 0.87, 2.5e-3), ("local", 0.13, 2e-3))
 WIDE = CompositesConfig(grade=0.6, foreign_mask=0.15, gradient=0.1)
 NEAR = CompositesConfig(gradient=0.1)
 """What the global part sees, from its 65th percent on; before that WIDE."""
-AS_IS = CompositesConfig(foreign_mask=0.0, grade=0.0, sharpen=(0.0, 0.0), untouched=0.0)
 
 
 class Step:
@@ -51,12 +52,10 @@ class Step:
         model.global_only = average.global_only = phase == "global"
         self.train()
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        matrices = [p for p in self.parameters if p.ndim > 1]
-        vectors = [p for p in self.parameters if p.ndim <= 1]
         cuda = batch.real.is_cuda
         self.lr = batch.real.new_zeros(())  # in the GPU's memory, where a captured step finds it
         self.optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": vectors, "weight_decay": 0.0}],
+            decay_groups(model, WEIGHT_DECAY),
             lr=self.lr,
             capturable=cuda,
             fused=cuda or None,
@@ -117,31 +116,20 @@ class Step:
         return graph
 
 
-@torch.no_grad()
-def score(model: GKNet, batches: list[Batch]) -> tuple[float, float, float]:
-    """fMSE ratio, PSNR gain in dB, and share of pictures whose fMSE is above 1.10 of their composite's."""
-    after, before, gains = [], [], []
-    for batch in batches:
-        harmonized = (model(batch.composite, batch.mask).clamp(0, 1) * 255).round() / 255
-        area = batch.mask.sum((1, 2, 3)).clamp_min(1)
-        errors = [((x - batch.real) ** 2).mean(1, keepdim=True) for x in (harmonized, batch.composite)]
-        gains.append(10 * ((errors[1].mean((1, 2, 3)) + 1e-7) / (errors[0].mean((1, 2, 3)) + 1e-7)).log10())
-        for total, error in zip((after, before), errors, strict=True):
-            total.append((error * batch.mask).sum((1, 2, 3)) / area)
-    a, b = torch.cat(after), torch.cat(before)
-    return float(a.sum() / b.sum()), float(torch.cat(gains).mean()), float((a > 1.1 * b).float().mean())
-
-
 def pools(training: PhotoSet, held: PhotoSet, size: int, pictures: int) -> dict[str, list[Batch]]:
-    """Fixed composites to be judged by: held out as they come, drawn with balance, and of photos trained on."""
-    wanted = {"held out": (held, 0.0), "balanced": (held, 0.5), "trained on": (training, 0.5)}
+    """Fixed composites to be judged by: held out as they come, drawn with balance, of photos trained on, and as the
+    generator draws them."""
+    transfers = replace(AS_IS, photographic=0.0, gradient=0.0)
+    wanted = {
+        "held out": (held, replace(transfers, balance=0.0)),
+        "balanced": (held, transfers),
+        "trained on": (training, transfers),
+        "own": (held, AS_IS),
+    }
     found = {}
-    for name, (photos, balance) in wanted.items():
-        settings = {**vars(AS_IS), "photographic": 0.0, "gradient": 0.0, "balance": balance}
-        composer = Composer(photos, size=size, config=CompositesConfig(**settings))
+    for name, (photos, config) in wanted.items():
+        composer = Composer(photos, size=size, config=config)
         found[name] = [composer.batch(32, 5_000_000 + i) for i in range(max(pictures // 32, 1))]
-    own = Composer(held, size=size, config=AS_IS)
-    found["own"] = [own.batch(32, 5_000_000 + i) for i in range(max(pictures // 32, 1))]
     return found
 
 
@@ -160,7 +148,7 @@ def main(data: str, out: Path, init: str, size: int, count: int, pictures: int, 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
     photos, names = load_photos(data, size * 9 // 8, progress=False)
-    training, held = (part.to(device) for part in photos.split(400, names))
+    training, held = (part.to(device) for part in photos.split(min(400, len(names) // 4), names))
     composers = [Composer(training, size=size, config=c) for c in (WIDE, NEAR, CompositesConfig())]
     judged = pools(training, held, size, pictures)
     torch.manual_seed(0)
@@ -178,12 +166,11 @@ def main(data: str, out: Path, init: str, size: int, count: int, pictures: int, 
             return composer.batch(count, 77_000_000 + drawn)
 
     def tell(what: str) -> None:
-        figures = {name: [round(x, 4) for x in score(average, batches)] for name, batches in judged.items()}
+        figures = {name: [round(x, 4) for x in judge(average, batches)] for name, batches in judged.items()}
         click.echo(f"{time.monotonic() - began:.0f} s  {what}  {json.dumps(figures)}")
 
     tell("before")
-    ready = time.monotonic()
-    total = seconds - (ready - began) - 8
+    total = seconds - (time.monotonic() - began) - 8
     batch = compose(composers[0])
     for phase, share, top in PHASES:
         if side:

@@ -8,6 +8,7 @@ The photos are those of training; only the 400 held out are used. Nothing here i
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,14 +19,14 @@ from torch.utils.data import DataLoader
 
 from gknet import weights
 from gknet.data import composites
-from gknet.data.composites import Batch, Composer, CompositesConfig
+from gknet.data.composites import Batch, Composer
 from gknet.data.iharmony4 import IHarmony4, read_triples
 from gknet.data.photos import PhotoSet, load_photos
 from gknet.data.transfers import linear_to_srgb, srgb_to_linear
 from gknet.network import GKNet
 
 SIZE = 256
-AS_IS = CompositesConfig(foreign_mask=0.0, grade=0.0, sharpen=(0.0, 0.0), untouched=0.0, crop=(1.0, 1.0))
+AS_IS = replace(composites.AS_IS, crop=(1.0, 1.0))
 
 
 def cdl(pixels: Tensor, generator: torch.Generator) -> Tensor:

@@ -99,6 +99,31 @@ PAPER: dict[str, Any] = {
 training triples. The paper gives no schedule, clipping, warm-up, averaging or validation, so there is none."""
 
 
+def decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """What of a network is trained, as AdamW's groups: vectors (biases, norms, the SCF's b) are not decayed."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def judge(network: GKNet, batches: list[Batch]) -> tuple[float, float]:
+    """(fMSE ratio, PSNR gain in dB) of a network in eval mode over the composites of the batches."""
+    import torch
+
+    error = untouched = gain = 0.0
+    with torch.no_grad():
+        for batch in batches:
+            harmonized = network(batch.composite, batch.mask).float().clamp(0, 1)
+            area = batch.mask.sum((1, 2, 3)).clamp_min(1)
+            after, before = (((x - batch.real) ** 2).mean(1, keepdim=True) for x in (harmonized, batch.composite))
+            error += float(((after * batch.mask).sum((1, 2, 3)) / area).sum())
+            untouched += float(((before * batch.mask).sum((1, 2, 3)) / area).sum())
+            floor = 1e-7  # a picture without error must not outweigh all others
+            ratio = (before.mean((1, 2, 3)) + floor) / (after.mean((1, 2, 3)) + floor)
+            gain += float((10 * ratio.log10()).sum())
+    return error / untouched, gain / sum(len(batch.mask) for batch in batches)
+
+
 @dataclass
 class Source:
     """Where batches come from.
@@ -155,15 +180,8 @@ class Trainer:
             self.network = torch.nn.parallel.DistributedDataParallel(
                 self.model, device_ids=on_gpu, find_unused_parameters=config.global_only
             )
-        # Vectors (biases, norms, the SCF's b) are not decayed.
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
-            lr=config.lr,
-            betas=config.betas,
-            eps=config.eps,
-        )
+        groups = decay_groups(self.model, config.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps)
         self.steps, self.step, self.seconds, self.best = config.steps, 0, 0.0, math.inf
 
     def done(self) -> float:
@@ -211,21 +229,7 @@ class Trainer:
 
     def validate(self, batches: list[Batch]) -> tuple[float, float]:
         """The moving average's (fMSE ratio, PSNR gain in dB) over the composites, on pictures never trained on."""
-        import torch
-
-        network = self.averaged
-        error = untouched = gain = 0.0
-        with torch.no_grad():
-            for batch in batches:
-                harmonized = network(batch.composite, batch.mask).float().clamp(0, 1)
-                area = batch.mask.sum((1, 2, 3)).clamp_min(1)
-                after, before = (((x - batch.real) ** 2).mean(1, keepdim=True) for x in (harmonized, batch.composite))
-                error += float(((after * batch.mask).sum((1, 2, 3)) / area).sum())
-                untouched += float(((before * batch.mask).sum((1, 2, 3)) / area).sum())
-                floor = 1e-7  # a picture without error must not outweigh all others
-                ratio = (before.mean((1, 2, 3)) + floor) / (after.mean((1, 2, 3)) + floor)
-                gain += float((10 * ratio.log10()).sum())
-        return error / untouched, gain / sum(len(batch.mask) for batch in batches)
+        return judge(self.averaged, batches)
 
     def save(self, path: Path) -> None:
         """Write the checkpoint atomically: everything that a resumed run needs, as safetensors."""
@@ -269,21 +273,19 @@ class Trainer:
 
 def composer_source(config: TrainConfig, device: torch.device, rank: int, world: int) -> Source:
     """Endless random composites of photos; validation on composites of held-out photos."""
-    from gknet.data.composites import Composer, CompositesConfig
+    from gknet.data.composites import AS_IS, Composer
     from gknet.data.photos import load_photos
 
     photos, names = load_photos(config.data, config.size * 9 // 8, progress=rank == 0)
     training, held = photos.split(min(config.holdout, len(names) // 4), names)
     composer = Composer(training.to(device), size=config.size)
-    # Judged on changed pictures as they come: what only widens the training data stays out.
-    as_is = CompositesConfig(foreign_mask=0.0, grade=0.0, sharpen=(0.0, 0.0), untouched=0.0)
-    judge = Composer(held.to(device), size=config.size, config=as_is) if len(held.photos) else None
+    judged = Composer(held.to(device), size=config.size, config=AS_IS) if len(held.photos) else None
 
     def batches(step: int) -> Batches:
         for at in itertools.count(step):
             yield composer.batch(config.batch // world, (config.seed * 1_000_003 + at) * world + rank)
 
-    validation = [judge.batch(32, 1_000_000_007 + i) for i in range(8)] if judge else []
+    validation = [judged.batch(32, 1_000_000_007 + i) for i in range(8)] if judged else []
     return Source(lambda step: _ahead(batches(step)), validation)
 
 

@@ -68,6 +68,10 @@ class CompositesConfig:
     """Area share of the random crop."""
 
 
+AS_IS = CompositesConfig(foreign_mask=0.0, grade=0.0, sharpen=(0.0, 0.0), untouched=0.0)
+"""Changed pictures of photos as they come, to judge by: what only widens the training data stays out."""
+
+
 @dataclass
 class Batch:
     """A batch of training data on one device, float32.
