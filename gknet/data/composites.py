@@ -2,7 +2,8 @@
 
 The photo is the real image; the composite is the photo with its foreground's colours changed. As for iHarmony4, the
 change carries the statistics of a region of another photo over to the foreground; several candidates are drawn, those
-that look wrong by themselves are thrown away, and of the rest the one nearest to a drawn error is kept.
+that look wrong by themselves are thrown away, and of the rest the one nearest to a drawn error is kept. Some are then
+compressed, as composites that people save are.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gknet.data.jpeg import compress
 from gknet.data.photos import PhotoSet
 from gknet.data.transfers import (
     GRADE_SCALE,
@@ -43,8 +45,10 @@ class CompositesConfig:
     """How far sources with many photos are held back: 0 = every photo is as likely as any other, 1 = every source."""
     same_source: float = 0.9
     """Probability that the reference region comes from the same source (streets to streets, people to people)."""
-    photographic: float = 0.2
+    photographic: float = 0.3
     """Share of composites changed by photographic moves instead of a statistics transfer."""
+    partial: float = 0.4
+    """Share of the statistics transfers that are carried out by 30 to 100 percent only."""
     gradient: float = 0.3
     """Share of the composites whose foreground also gets a light that falls off across the picture: what no global
     tone can undo."""
@@ -62,13 +66,20 @@ class CompositesConfig:
     sharpen: tuple[float, float] = (-0.2, 1.0)
     """How much of a photo's finest detail is added to it (below zero: taken away): crops of small photos are blurred,
     a large photo reduced to the network's size is not."""
+    own_detail: float = 0.25
+    """Probability that the foreground is softer or sharper than its background, in real image and composite alike: a
+    cut-out out of another photo is, and that says nothing of its colours."""
     untouched: float = 0.25
     """Share left as the photo is: a foreground that fits must stay."""
     crop: tuple[float, float] = (0.5, 1.0)
     """Area share of the random crop."""
+    jpeg: float = 0.5
+    """Share of the composites that are saved as JPEG, half of them with halved chroma (4:2:0), at"""
+    jpeg_quality: tuple[float, float] = (70.0, 98.0)
+    """a quality drawn from this range: the finest detail does not survive it, and must not be all that is gone by."""
 
 
-AS_IS = CompositesConfig(foreign_mask=0.0, grade=0.0, sharpen=(0.0, 0.0), untouched=0.0)
+AS_IS = CompositesConfig(foreign_mask=0.0, grade=0.0, sharpen=(0.0, 0.0), own_detail=0.0, untouched=0.0, jpeg=0.0)
 """Changed pictures of photos as they come, to judge by: what only widens the training data stays out."""
 
 
@@ -79,7 +90,8 @@ class Batch:
     Attributes:
         composite: [B, 3, H, W], sRGB 0..1, of 8-bit values.
         mask: [B, 1, H, W], 0 or 1.
-        real: [B, 3, H, W], sRGB 0..1; equals the composite outside the foreground's soft rim.
+        real: [B, 3, H, W], sRGB 0..1; equals the composite outside the foreground's soft rim, but for the composite's
+        compression.
     """
 
     composite: Tensor
@@ -138,6 +150,8 @@ class Composer:
         real, soft = self._crop(photo, mask_id, uniform(count, 4))
         low, high = config.sharpen
         real = real.lerp(blur(real), -low - (high - low) * uniform(count, 1, 1, 1)).clamp(0, 1)
+        softer = (uniform(count, 1, 1, 1) - 0.5) * (uniform(count, 1, 1, 1) < config.own_detail)
+        real = real.lerp(blur(real), softer * soft).clamp(0, 1)
         source = _pixels_under(real, soft >= 0.5, uniform(count, config.samples))
 
         # The whole photo's own look: exposure, white balance, contrast and saturation, on everything alike.
@@ -146,11 +160,11 @@ class Composer:
         real = self._on_pixels(real, lambda pixels: photographic(grade, pixels).clamp(0, 1))
         source = photographic(grade, source).clamp(0, 1)
 
-        method, reference, moves = self._choose(source, grade, photos.source[photo], uniform, normal)
+        method, reference, moves, part = self._choose(source, grade, photos.source[photo], uniform, normal)
         real = (real * 255).round() / 255
         index = _pixels_of(soft > 0)  # only these change: the transfers are spared the background
         pixels = real.flatten(2).gather(2, index[:, None].expand(-1, 3, -1)).transpose(1, 2)
-        changed = _transfer_by(self._transfers, method, source, reference, pixels)
+        changed = pixels.lerp(_transfer_by(self._transfers, method, source, reference, pixels), part)
         rows = (method == len(self._transfers)).nonzero()[:, 0]
         if len(rows):
             changed[rows] = photographic(moves[rows], pixels[rows])
@@ -158,8 +172,14 @@ class Composer:
         opacity = soft.flatten(1).gather(1, index) * (uniform(count, 1) >= config.untouched)
         changed = torch.lerp(pixels, changed.clamp(0, 1), opacity[..., None])
         composite = real.flatten(2).scatter(2, index[:, None].expand(-1, 3, -1), changed.transpose(1, 2))
+        composite = (composite.view_as(real) * 255).round() / 255
 
-        return Batch((composite.view_as(real) * 255).round() / 255, (soft >= 0.5).float(), real)
+        low, high = config.jpeg_quality
+        quality, halved = (low + (high - low) * uniform(count)).round(), uniform(count) < 0.5
+        rows = (uniform(count) < config.jpeg).nonzero()[:, 0]
+        if len(rows):
+            composite[rows] = compress(composite[rows], quality[rows], halved[rows])
+        return Batch(composite, (soft >= 0.5).float(), real)
 
     def _crop(self, photo: Tensor, mask_id: Tensor, random: Tensor) -> tuple[Tensor, Tensor]:
         """Random resized crop and flip -> real [B, 3, H, W] in 0..1, soft mask [B, 1, H, W]. Keeps some foreground in
@@ -196,12 +216,12 @@ class Composer:
 
     def _choose(
         self, source: Tensor, grade: Tensor, source_kind: Tensor, uniform: Draw, normal: Draw
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Draw candidates, judge them on the samples, keep one a picture.
 
         Returns:
             method [B] (an index into the transfers, or their number for photographic moves), reference samples [B, K,
-            3], photographic moves [B, 7].
+            3], photographic moves [B, 7], by how much of itself a transfer is carried out [B, 1, 1].
         """
         config = self.config
         b, n, k = len(source), config.candidates, config.samples
@@ -221,7 +241,8 @@ class Composer:
         method = torch.where(moving, count, method).flatten()
         moves = normal(b * n, 7) * many.new_tensor(MOVE_SCALE)
 
-        changed = _transfer_by(self._transfers, method, many, reference, many)
+        part = torch.where(uniform(b, 1) < config.partial, 0.3 + 0.7 * uniform(b, n), 1.0).flatten()[:, None, None]
+        changed = many.lerp(_transfer_by(self._transfers, method, many, reference, many), part)
         is_move = method == count
         if bool(is_move.any()):
             changed[is_move] = photographic(moves[is_move], many[is_move])
@@ -233,7 +254,7 @@ class Composer:
         wrong = (looks_wrong(many, changed) | (error < low) | (error > high)).view(b, n)
         chosen = torch.where(wrong, distance + 100, distance).argmin(1)
         row = torch.arange(b, device=source.device) * n + chosen
-        return method[row], reference[row], moves[row]
+        return method[row], reference[row], moves[row], part[row]
 
     def _light_gradient(self, random: Tensor) -> Tensor:
         """A light that falls off across the picture: gains [B, 1, H, W] around one, for the share that the config

@@ -20,7 +20,8 @@ _TO_LMS = torch.tensor([[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0
 _LMS_TO_LAB = (
     torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, -2.0], [1.0, -1.0, 0.0]]) / torch.tensor([[3.0], [6.0], [2.0]]).sqrt()
 )
-_TO_YCC = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+TO_YCC = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+"""R, G, B -> Y, Cb, Cr about zero (JFIF)."""
 
 
 def _apply(matrix: Tensor, pixels: Tensor) -> Tensor:
@@ -111,9 +112,9 @@ def match_histogram(source: Tensor, reference: Tensor, values: Tensor) -> Tensor
 
 def histogram(source: Tensor, reference: Tensor, pixels: Tensor) -> Tensor:
     """Cumulative histograms of Y, Cb and Cr, each onto the reference's."""
-    s, r, p = (_apply(_TO_YCC, x) for x in (source, reference, pixels))
+    s, r, p = (_apply(TO_YCC, x) for x in (source, reference, pixels))
     matched = torch.stack([match_histogram(s[..., c], r[..., c], p[..., c]) for c in range(3)], -1)
-    return _apply(torch.linalg.inv(_TO_YCC), matched)
+    return _apply(torch.linalg.inv(TO_YCC), matched)
 
 
 def _rotations(count: int) -> Tensor:
@@ -166,10 +167,10 @@ def photographic(moves: Tensor, pixels: Tensor) -> Tensor:
         0
     )  # pivots at mid grey, holds both ends
     y = luma(s_curve)[..., None]
-    chroma = _apply(_TO_YCC, s_curve - y)[..., 1:] * saturation.exp()[..., None]
+    chroma = _apply(TO_YCC, s_curve - y)[..., 1:] * saturation.exp()[..., None]
     cos, sin = hue.cos(), hue.sin()
     turned = torch.stack([chroma[..., 0] * cos - chroma[..., 1] * sin, chroma[..., 0] * sin + chroma[..., 1] * cos], -1)
-    back = torch.linalg.inv(_TO_YCC).to(pixels)[:, 1:]
+    back = torch.linalg.inv(TO_YCC).to(pixels)[:, 1:]
     out: Tensor = y + turned @ back.T
     return out
 

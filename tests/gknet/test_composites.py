@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gknet.data.composites import Batch, Composer, CompositesConfig, looks_wrong
+from gknet.data.composites import AS_IS, Batch, Composer, CompositesConfig, looks_wrong
 from gknet.data.photos import PhotoSet, load_photos
 from gknet.layers import blur
 
@@ -73,7 +73,7 @@ def test_a_batch_is_what_training_expects(photos: PhotoSet) -> None:
 
 
 def test_only_the_foreground_and_its_soft_rim_change(photos: PhotoSet) -> None:
-    batch = Composer(photos, size=64, config=CompositesConfig(untouched=0.0)).batch(32, 4)
+    batch = Composer(photos, size=64, config=CompositesConfig(untouched=0.0, jpeg=0.0)).batch(32, 4)
     near = torch.nn.functional.max_pool2d(batch.mask, 5, 1, 2) > 0
     assert torch.equal(batch.composite[~near.expand_as(batch.real)], batch.real[~near.expand_as(batch.real)])
     assert bool((fmse(batch) > 20).all()), "a composite without a change"
@@ -88,6 +88,7 @@ def test_drawn_errors_decide_the_sizes(photos: PhotoSet) -> None:
             candidates=16,
             sharpen=(0.0, 0.0),
             untouched=0.0,
+            jpeg=0.0,
         )
         composer = Composer(photos, size=64, config=config)
         return float(torch.cat([fmse(composer.batch(32, seed)) for seed in range(3)]).median())
@@ -98,7 +99,7 @@ def test_drawn_errors_decide_the_sizes(photos: PhotoSet) -> None:
 
 def test_sharpening_adds_and_takes_detail_of_the_whole_photo(photos: PhotoSet) -> None:
     def real(amount: float) -> torch.Tensor:
-        config = CompositesConfig(sharpen=(amount, amount), grade=0.0, foreign_mask=0.0)
+        config = CompositesConfig(sharpen=(amount, amount), own_detail=0.0, grade=0.0, foreign_mask=0.0)
         return Composer(photos, size=64, config=config).batch(8, 5).real
 
     def detail(x: torch.Tensor) -> float:
@@ -107,13 +108,46 @@ def test_sharpening_adds_and_takes_detail_of_the_whole_photo(photos: PhotoSet) -
     assert detail(real(-0.5)) < 0.9 * detail(real(0.0)) < 0.8 * detail(real(0.5))
 
 
+def test_a_foreground_of_its_own_sharpness(photos: PhotoSet) -> None:
+    own, same = (
+        Composer(photos, size=64, config=replace(AS_IS, own_detail=share)).batch(32, 5).real for share in (1.0, 0.0)
+    )
+    mask = Composer(photos, size=64, config=AS_IS).batch(32, 5).mask
+    far = torch.nn.functional.max_pool2d(mask, 5, 1, 2).expand_as(own) == 0
+    assert torch.equal(own[far], same[far]), "the background's detail has changed"
+
+    def detail(x: torch.Tensor) -> torch.Tensor:
+        return ((x - blur(x)).abs() * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3))
+
+    ratio = detail(own) / detail(same)
+    assert float(ratio.min()) < 0.8 < 1.2 < float(ratio.max())
+
+
+def test_a_transfer_in_part_is_smaller(photos: PhotoSet) -> None:
+    whole, part = (
+        Composer(photos, size=64, config=replace(AS_IS, photographic=0.0, gradient=0.0, candidates=1, partial=share))
+        for share in (0.0, 1.0)
+    )
+    small, large = fmse(part.batch(32, 5)), fmse(whole.batch(32, 5))
+    assert bool((small <= large * 1.05).all()) and float(small.mean()) < 0.7 * float(large.mean())
+
+
+def test_compressed_share(photos: PhotoSet) -> None:
+    plain, half = (Composer(photos, size=64, config=replace(AS_IS, jpeg=share)).batch(64, 8) for share in (0.0, 0.5))
+    assert torch.equal(plain.real, half.real) and torch.equal(plain.mask, half.mask)
+    touched = (plain.composite != half.composite).flatten(1).any(1)
+    assert 0.25 < float(touched.float().mean()) < 0.75
+    loss = ((plain.composite - half.composite) * 255).square().mean((1, 2, 3))[touched]
+    assert 0.1 < float(loss.min()) and float(loss.max()) < 200
+
+
 def test_balance_evens_out_the_sources(photos: PhotoSet) -> None:
     rare = replace(
         photos, source=torch.tensor([0, 0, 0, 0, 0, 0, 0, 1])
     )  # an eighth of the photos, half of the sources
 
     def share(balance: float) -> float:
-        config = CompositesConfig(balance=balance, grade=0.0, sharpen=(0.0, 0.0), crop=(1.0, 1.0), foreign_mask=0.0)
+        config = replace(AS_IS, balance=balance, crop=(1.0, 1.0))
         batch = Composer(rare, size=80, config=config).batch(128, 6)
         shown = torch.nn.functional.interpolate(rare.photos[7:].float() / 255, size=(80, 80))
         either_way = torch.stack([(batch.real - x).abs().mean((1, 2, 3)) for x in (shown, shown.flip(3))]).amin(0)
@@ -124,7 +158,7 @@ def test_balance_evens_out_the_sources(photos: PhotoSet) -> None:
 
 def test_photographic_share(photos: PhotoSet) -> None:
     def pick(share: float) -> torch.Tensor:
-        config = CompositesConfig(photographic=share, grade=0.0)
+        config = CompositesConfig(photographic=share, grade=0.0, jpeg=0.0)
         return Composer(photos, size=64, config=config).batch(8, 9).composite
 
     assert not torch.equal(pick(0.0), pick(1.0))
@@ -132,13 +166,14 @@ def test_photographic_share(photos: PhotoSet) -> None:
 
 def test_a_light_that_falls_off_lies_over_the_foreground(photos: PhotoSet) -> None:
     even, uneven = (
-        Composer(photos, size=64, config=CompositesConfig(gradient=share, untouched=0.0)).batch(16, 11)
+        Composer(photos, size=64, config=CompositesConfig(gradient=share, untouched=0.0, jpeg=0.0)).batch(16, 11)
         for share in (0.0, 1.0)
     )
     y, x = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
     slopes = []
     for i in range(16):
-        fair = (even.composite[i].amin(0) > 0.2) & (uneven.composite[i].amax(0) < 0.98) & (even.mask[i, 0] > 0)
+        inside = torch.nn.functional.max_pool2d(1 - even.mask[i], 5, 1, 2)[0] == 0  # the soft rim is changed in part
+        fair = (even.composite[i].amin(0) > 0.2) & (uneven.composite[i].amax(0) < 0.98) & inside
         if fair.sum() < 100:
             continue
         gain = (uneven.composite[i, 1] / even.composite[i, 1].clamp_min(0.01)).log()[fair]
@@ -150,7 +185,7 @@ def test_a_light_that_falls_off_lies_over_the_foreground(photos: PhotoSet) -> No
 
 
 def test_untouched_share_stays_the_photo(photos: PhotoSet) -> None:
-    batch = Composer(photos, size=64, config=CompositesConfig(untouched=0.5)).batch(64, 4)
+    batch = Composer(photos, size=64, config=CompositesConfig(untouched=0.5, jpeg=0.0)).batch(64, 4)
     same = (batch.composite == batch.real).flatten(1).all(1)
     assert 0.25 < float(same.float().mean()) < 0.75
     assert bool((fmse(batch)[~same] > 20).all())
