@@ -1,4 +1,4 @@
-"""The run that made version 5 of `gknet-lite`: ten minutes on one GPU, the step captured as a CUDA graph.
+"""Ten minutes of training on one GPU, the step captured as a CUDA graph: what made version 5 of `gknet-lite`.
 
     python benchmarks/gpu_training.py --data PHOTOS --out FOLDER [--init gknet-lite] [--seconds 584]
 
