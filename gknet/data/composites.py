@@ -164,10 +164,7 @@ class Composer:
         real = (real * 255).round() / 255
         index = _pixels_of(soft > 0)  # only these change: the transfers are spared the background
         pixels = real.flatten(2).gather(2, index[:, None].expand(-1, 3, -1)).transpose(1, 2)
-        changed = pixels.lerp(_transfer_by(self._transfers, method, source, reference, pixels), part)
-        rows = (method == len(self._transfers)).nonzero()[:, 0]
-        if len(rows):
-            changed[rows] = photographic(moves[rows], pixels[rows])
+        changed = _change(self._transfers, method, source, reference, moves, part, pixels)
         changed *= self._light_gradient(uniform(count, 3)).flatten(1).gather(1, index)[..., None]
         opacity = soft.flatten(1).gather(1, index) * (uniform(count, 1) >= config.untouched)
         changed = torch.lerp(pixels, changed.clamp(0, 1), opacity[..., None])
@@ -242,11 +239,7 @@ class Composer:
         moves = normal(b * n, 7) * many.new_tensor(MOVE_SCALE)
 
         part = torch.where(uniform(b, 1) < config.partial, 0.3 + 0.7 * uniform(b, n), 1.0).flatten()[:, None, None]
-        changed = many.lerp(_transfer_by(self._transfers, method, many, reference, many), part)
-        is_move = method == count
-        if bool(is_move.any()):
-            changed[is_move] = photographic(moves[is_move], many[is_move])
-        changed = changed.clamp(0, 1)
+        changed = _change(self._transfers, method, many, reference, moves, part, many).clamp(0, 1)
         error = ((changed - many) ** 2).mean((1, 2)) * 255**2
         low, high = config.error_range
         target = config.error_median * (normal(b, 1) * config.error_spread).exp()
@@ -290,15 +283,25 @@ def _pixels_under(pictures: Tensor, mask: Tensor, random: Tensor) -> Tensor:
     return pictures.flatten(2).gather(2, index[:, None].expand(-1, 3, -1)).transpose(1, 2)
 
 
-def _transfer_by(
-    transfers: list[Transfer], method: Tensor, source: Tensor, reference: Tensor, pixels: Tensor
+def _change(
+    transfers: list[Transfer],
+    method: Tensor,
+    source: Tensor,
+    reference: Tensor,
+    moves: Tensor,
+    part: Tensor,
+    pixels: Tensor,
 ) -> Tensor:
-    """Apply to each picture the transfer that ``method`` [B] numbers; others are left as they are."""
+    """Change each picture's pixels [B, P, 3] as :meth:`Composer._choose` has drawn: by a part of the transfer that
+    ``method`` numbers, or by photographic moves."""
     out = pixels.clone()
     for i, transfer in enumerate(transfers):
         rows = (method == i).nonzero()[:, 0]
         if len(rows):
-            out[rows] = transfer(source[rows], reference[rows], pixels[rows])
+            out[rows] = pixels[rows].lerp(transfer(source[rows], reference[rows], pixels[rows]), part[rows])
+    rows = (method == len(transfers)).nonzero()[:, 0]
+    if len(rows):
+        out[rows] = photographic(moves[rows], pixels[rows])
     return out
 
 

@@ -73,7 +73,8 @@ def compress(pictures: Tensor, quality: Tensor, subsample: Tensor) -> Tensor:
         subsample: [B], bool: chroma at half the resolution (4:2:0, most programs' default), else at full (4:4:4).
 
     Returns:
-        [B, 3, H, W], of 8-bit values in 0..1. Within a grey level of libjpeg's, which calculates in integers.
+        [B, 3, H, W], of 8-bit values in 0..1. Within a grey level of libjpeg's, which calculates in integers, on the
+        average of a picture.
     """
     pixels = (pictures * 255).round().permute(0, 2, 3, 1)
     luma, blue, red = (pixels @ TO_YCC.to(pixels).T).round().unbind(-1)  # chroma about zero, luma not
