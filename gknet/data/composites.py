@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -39,20 +39,24 @@ class CompositesConfig:
 
     candidates: int = 12
     """Changes tried a composite; the best is kept."""
-    samples: int = 192
-    """Foreground pixels on which candidates are fitted and judged."""
+    spare: float = 0.7
+    """Share of photos drawn beyond those asked for, to take the place of those whose candidates all look wrong."""
+    samples: int = 512
+    """Foreground pixels on which the change that is kept is fitted, and"""
+    judged: int = 192
+    """how many of them candidates are fitted and judged on."""
     balance: float = 0.5
     """How far sources with many photos are held back: 0 = every photo is as likely as any other, 1 = every source."""
     same_source: float = 0.9
     """Probability that the reference region comes from the same source (streets to streets, people to people)."""
-    photographic: float = 0.3
+    photographic: float = 0.2
     """Share of composites changed by photographic moves instead of a statistics transfer."""
-    partial: float = 0.4
+    partial: float = 0.1
     """Share of the statistics transfers that are carried out by 30 to 100 percent only."""
     gradient: float = 0.3
     """Share of the composites whose foreground also gets a light that falls off across the picture: what no global
     tone can undo."""
-    error_median: float = 650.0
+    error_median: float = 600.0
     """Median of the drawn errors (kept ones come out larger, since small changes are rarer), and"""
     error_spread: float = 0.9
     """the deviation of their logarithm: iHarmony4's composites, and the benchmark's, spread like this."""
@@ -75,7 +79,7 @@ class CompositesConfig:
     """Area share of the random crop."""
     jpeg: float = 0.5
     """Share of the composites that are saved as JPEG, half of them with halved chroma (4:2:0), at"""
-    jpeg_quality: tuple[float, float] = (70.0, 98.0)
+    jpeg_quality: tuple[float, float] = (80.0, 98.0)
     """a quality drawn from this range: the finest detail does not survive it, and must not be all that is gone by."""
 
 
@@ -97,6 +101,41 @@ class Batch:
     composite: Tensor
     mask: Tensor
     real: Tensor
+
+
+@dataclass
+class Change:
+    """What is done to the foreground of each of B pictures.
+
+    Attributes:
+        method: [B], an index into the transfers, or their number for photographic moves.
+        source, reference: [B, K, 3], what a transfer is fitted on.
+        moves: [B, 7], photographic moves.
+        part: [B, 1, 1], by how much of itself a transfer is carried out.
+    """
+
+    method: Tensor
+    source: Tensor
+    reference: Tensor
+    moves: Tensor
+    part: Tensor
+
+    def of(self, rows: Tensor) -> Change:
+        """The changes of some of the pictures."""
+        return Change(*(t[rows] for t in vars(self).values()))
+
+    def __call__(self, transfers: list[Transfer], pixels: Tensor) -> Tensor:
+        """Each picture's pixels [B, P, 3], changed."""
+        out = pixels.clone()
+        for i, transfer in enumerate(transfers):
+            rows = (self.method == i).nonzero()[:, 0]
+            if len(rows):
+                moved = transfer(self.source[rows], self.reference[rows], pixels[rows])
+                out[rows] = pixels[rows].lerp(moved, self.part[rows])
+        rows = (self.method == len(transfers)).nonzero()[:, 0]
+        if len(rows):
+            out[rows] = photographic(self.moves[rows], pixels[rows])
+        return out
 
 
 class Composer:
@@ -141,32 +180,33 @@ class Composer:
             return torch.randn(shape, generator=generator).to(self.photos.photos.device)
 
         config, photos = self.config, self.photos
-        photo = torch.searchsorted(self._reached, uniform(count) * self._reached[-1]).clamp_max(len(photos.photos) - 1)
-        mask_id = self._by_photo[self._photo_first[photo] + (uniform(count) * self._photo_count[photo]).long()]
+        drawn = count + math.ceil(config.spare * count)
+        photo = torch.searchsorted(self._reached, uniform(drawn) * self._reached[-1]).clamp_max(len(photos.photos) - 1)
+        mask_id = self._by_photo[self._photo_first[photo] + (uniform(drawn) * self._photo_count[photo]).long()]
         # Another photo's mask cuts out no object, but what is inside still belongs to what is around it; and a network
         # that has seen a photo's background cannot know this foreground.
-        foreign = (uniform(count) * len(photos.owner)).long()
-        mask_id = torch.where(uniform(count) < config.foreign_mask, foreign, mask_id)
+        foreign = (uniform(drawn) * len(photos.owner)).long()
+        mask_id = torch.where(uniform(drawn) < config.foreign_mask, foreign, mask_id)
+        source = self._pixels_under(photo, mask_id, uniform(drawn, config.samples))
+        # The whole photo's own look: exposure, white balance, contrast and saturation, on everything alike.
+        grade = normal(drawn, 7) * source.new_tensor(GRADE_SCALE) * (uniform(drawn, 1) < config.grade)
+        source = photographic(grade, source).clamp(0, 1)
+        change, found = self._choose(source, grade, photos.source[photo], uniform, normal)
+        rows = torch.argsort(~found, stable=True)[:count]
+        photo, mask_id, grade, found, change = photo[rows], mask_id[rows], grade[rows], found[rows], change.of(rows)
+
         real, soft = self._crop(photo, mask_id, uniform(count, 4))
         low, high = config.sharpen
         real = real.lerp(blur(real), -low - (high - low) * uniform(count, 1, 1, 1)).clamp(0, 1)
         softer = (uniform(count, 1, 1, 1) - 0.5) * (uniform(count, 1, 1, 1) < config.own_detail)
         real = real.lerp(blur(real), softer * soft).clamp(0, 1)
-        source = _pixels_under(real, soft >= 0.5, uniform(count, config.samples))
-
-        # The whole photo's own look: exposure, white balance, contrast and saturation, on everything alike.
-        scale = real.new_tensor(GRADE_SCALE)
-        grade = normal(count, 7) * scale * (uniform(count, 1) < config.grade)
         real = self._on_pixels(real, lambda pixels: photographic(grade, pixels).clamp(0, 1))
-        source = photographic(grade, source).clamp(0, 1)
-
-        method, reference, moves, part = self._choose(source, grade, photos.source[photo], uniform, normal)
         real = (real * 255).round() / 255
         index = _pixels_of(soft > 0)  # only these change: the transfers are spared the background
         pixels = real.flatten(2).gather(2, index[:, None].expand(-1, 3, -1)).transpose(1, 2)
-        changed = _change(self._transfers, method, source, reference, moves, part, pixels)
+        changed = change(self._transfers, pixels)
         changed *= self._light_gradient(uniform(count, 3)).flatten(1).gather(1, index)[..., None]
-        opacity = soft.flatten(1).gather(1, index) * (uniform(count, 1) >= config.untouched)
+        opacity = soft.flatten(1).gather(1, index) * (found & (uniform(count) >= config.untouched))[:, None]
         changed = torch.lerp(pixels, changed.clamp(0, 1), opacity[..., None])
         composite = real.flatten(2).scatter(2, index[:, None].expand(-1, 3, -1), changed.transpose(1, 2))
         composite = (composite.view_as(real) * 255).round() / 255
@@ -200,6 +240,14 @@ class Composer:
             view = torch.where(lost[:, None, None, None], look(torch.ones_like(side)), view)
         return view[:, :3], view[:, 3:]
 
+    def _pixels_under(self, photo: Tensor, mask_id: Tensor, random: Tensor) -> Tensor:
+        """Random foreground pixels: [B, K] random in 0..1 -> [B, K, 3] in 0..1; from anywhere if a mask is empty."""
+        weight = (self.photos.masks[mask_id].flatten(1) > 127).float()
+        reached = (weight + 1e-7).cumsum(1)
+        index = torch.searchsorted(reached, random.contiguous() * reached[:, -1:]).clamp_max(weight.shape[1] - 1)
+        pixels = self.photos.photos[photo].flatten(2).gather(2, index[:, None].expand(-1, 3, -1))
+        return pixels.transpose(1, 2).float() / 255
+
     def _references(self, mask_id: Tensor, random: Tensor) -> Tensor:
         """[...] mask numbers, [..., K] random -> foreground pixels [..., K, 3] in 0..1."""
         index = (random * self.photos.table.shape[1]).long()
@@ -213,12 +261,11 @@ class Composer:
 
     def _choose(
         self, source: Tensor, grade: Tensor, source_kind: Tensor, uniform: Draw, normal: Draw
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Change, Tensor]:
         """Draw candidates, judge them on the samples, keep one a picture.
 
         Returns:
-            method [B] (an index into the transfers, or their number for photographic moves), reference samples [B, K,
-            3], photographic moves [B, 7], by how much of itself a transfer is carried out [B, 1, 1].
+            The change of each picture, and whether any candidate was fit to be kept [B] (bool).
         """
         config = self.config
         b, n, k = len(source), config.candidates, config.samples
@@ -229,9 +276,8 @@ class Composer:
         anywhere = (pick * len(self.photos.table)).long()
         reference = self._references(torch.where(same, within, anywhere), uniform(b, n, k))
         reference = reference.flatten(0, 1)
-        many_grades = grade.repeat_interleave(n, 0)
-        reference = photographic(many_grades, reference).clamp(0, 1)  # shot with the same look
-        many = source.repeat_interleave(n, 0)
+        many = source[:, : config.judged].repeat_interleave(n, 0)
+        few = photographic(grade.repeat_interleave(n, 0), reference[:, : config.judged]).clamp(0, 1)  # the same look
         count = len(self._transfers)
         method = (uniform(b, n) * count).long()
         moving = uniform(b, 1) < config.photographic
@@ -239,7 +285,8 @@ class Composer:
         moves = normal(b * n, 7) * many.new_tensor(MOVE_SCALE)
 
         part = torch.where(uniform(b, 1) < config.partial, 0.3 + 0.7 * uniform(b, n), 1.0).flatten()[:, None, None]
-        changed = _change(self._transfers, method, many, reference, moves, part, many).clamp(0, 1)
+        candidates = Change(method, many, few, moves, part)
+        changed = candidates(self._transfers, many).clamp(0, 1)
         error = ((changed - many) ** 2).mean((1, 2)) * 255**2
         low, high = config.error_range
         target = config.error_median * (normal(b, 1) * config.error_spread).exp()
@@ -247,7 +294,8 @@ class Composer:
         wrong = (looks_wrong(many, changed) | (error < low) | (error > high)).view(b, n)
         chosen = torch.where(wrong, distance + 100, distance).argmin(1)
         row = torch.arange(b, device=source.device) * n + chosen
-        return method[row], reference[row], moves[row], part[row]
+        kept = replace(candidates.of(row), source=source, reference=photographic(grade, reference[row]).clamp(0, 1))
+        return kept, ~wrong.all(1)
 
     def _light_gradient(self, random: Tensor) -> Tensor:
         """A light that falls off across the picture: gains [B, 1, H, W] around one, for the share that the config
@@ -270,39 +318,6 @@ def _pixels_of(mask: Tensor) -> Tensor:
     index = mask.flatten(1).int().argmax(1, keepdim=True).repeat(1, max(int(count.max()), 1))
     index[row, torch.arange(len(row), device=row.device) - first[row]] = place
     return index
-
-
-def _pixels_under(pictures: Tensor, mask: Tensor, random: Tensor) -> Tensor:
-    """Random pixels under a mask [B, 1, H, W] of pictures [B, 3, H, W]: [B, K] random in 0..1 -> [B, K, 3].
-
-    A picture whose mask is empty gives pixels from anywhere.
-    """
-    weight = mask.flatten(1).float()
-    reached = (weight + 1e-7).cumsum(1)
-    index = torch.searchsorted(reached, random.contiguous() * reached[:, -1:]).clamp_max(weight.shape[1] - 1)
-    return pictures.flatten(2).gather(2, index[:, None].expand(-1, 3, -1)).transpose(1, 2)
-
-
-def _change(
-    transfers: list[Transfer],
-    method: Tensor,
-    source: Tensor,
-    reference: Tensor,
-    moves: Tensor,
-    part: Tensor,
-    pixels: Tensor,
-) -> Tensor:
-    """Change each picture's pixels [B, P, 3] as :meth:`Composer._choose` has drawn: by a part of the transfer that
-    ``method`` numbers, or by photographic moves."""
-    out = pixels.clone()
-    for i, transfer in enumerate(transfers):
-        rows = (method == i).nonzero()[:, 0]
-        if len(rows):
-            out[rows] = pixels[rows].lerp(transfer(source[rows], reference[rows], pixels[rows]), part[rows])
-    rows = (method == len(transfers)).nonzero()[:, 0]
-    if len(rows):
-        out[rows] = photographic(moves[rows], pixels[rows])
-    return out
 
 
 def to_lab(pixels: Tensor) -> Tensor:
@@ -343,7 +358,7 @@ def looks_wrong(before: Tensor, after: Tensor) -> Tensor:
     s0, s1 = c0.square().mean(1).sqrt(), c1.square().mean(1).sqrt()
     correlation = (c0 * c1).mean(1) / (s0 * s1 + 1e-6)
     flattened = (correlation < 0.8) & (s0 > 0.02)
-    contrast = (s1 > 2 * s0 + 0.02) | (s1 < 0.45 * s0 - 0.01)
+    contrast = (s1 > 1.6 * s0 + 0.01) | (s1 < 0.45 * s0 - 0.01)
     wrong: Tensor = (
         (clipped(after) - clipped(before) > 0.05) | turned | green | magenta | drained | boosted | flattened | contrast
     )

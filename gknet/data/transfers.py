@@ -89,25 +89,22 @@ def monge_kantorovich(source: Tensor, reference: Tensor, pixels: Tensor) -> Tens
     return _affine(source, reference, matrix, pixels)
 
 
-_KNOTS = 24
+_KNOTS = 128
 
 
 def match_histogram(source: Tensor, reference: Tensor, values: Tensor) -> Tensor:
     """One-dimensional optimal transport: quantiles of ``source`` [B, K] onto those of ``reference``, for values [B, P].
 
-    Piecewise linear between quantiles; beyond both ends the nearest end's offset.
+    Piecewise linear between quantiles; nothing gets beyond the reference's ends.
     """
-    at = torch.linspace(0.01, 0.99, _KNOTS, device=source.device)
-    index = (at * (source.shape[1] - 1)).long()
-    s = source.sort(1).values[:, index].contiguous()
-    r = reference.sort(1).values[:, (at * (reference.shape[1] - 1)).long()].contiguous()
+    at = torch.linspace(0, 1, _KNOTS, device=source.device)
+    s = source.sort(1).values[:, (at * (source.shape[1] - 1)).round().long()].contiguous()
+    r = reference.sort(1).values[:, (at * (reference.shape[1] - 1)).round().long()].contiguous()
     s = s + torch.arange(_KNOTS, device=s.device) * 1e-5  # strictly growing
     cell = (torch.searchsorted(s, values.contiguous()) - 1).clamp(0, _KNOTS - 2)
     s0, s1 = s.gather(1, cell), s.gather(1, cell + 1)
     r0, r1 = r.gather(1, cell), r.gather(1, cell + 1)
-    inside = torch.lerp(r0, r1, ((values - s0) / (s1 - s0)).clamp(0, 1))
-    out: Tensor = inside + (values - s1).clamp_min(0) - (s0 - values).clamp_min(0)
-    return out
+    return torch.lerp(r0, r1, ((values - s0) / (s1 - s0)).clamp(0, 1))
 
 
 def histogram(source: Tensor, reference: Tensor, pixels: Tensor) -> Tensor:
@@ -126,7 +123,7 @@ def _rotations(count: int) -> Tensor:
     return rotations
 
 
-_ROTATIONS = _rotations(5)
+_ROTATIONS = _rotations(6)
 
 
 def iterative(source: Tensor, reference: Tensor, pixels: Tensor) -> Tensor:

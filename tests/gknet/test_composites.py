@@ -11,6 +11,7 @@ import torch
 
 from gknet.data.composites import AS_IS, Batch, Composer, CompositesConfig, looks_wrong
 from gknet.data.photos import PhotoSet, load_photos
+from gknet.data.transfers import luma
 from gknet.layers import blur
 
 MakePhotos = Callable[..., Path]
@@ -128,8 +129,23 @@ def test_a_transfer_in_part_is_smaller(photos: PhotoSet) -> None:
         Composer(photos, size=64, config=replace(AS_IS, photographic=0.0, gradient=0.0, candidates=1, partial=share))
         for share in (0.0, 1.0)
     )
-    small, large = fmse(part.batch(32, 5)), fmse(whole.batch(32, 5))
-    assert bool((small <= large * 1.05).all()) and float(small.mean()) < 0.7 * float(large.mean())
+    small, large = (fmse(composer.batch(256, 5)) for composer in (part, whole))
+    assert float(small[small > 20].mean()) < 0.7 * float(large[large > 20].mean())
+
+
+def test_a_photo_of_which_every_candidate_looks_wrong_gives_way_to_another(photos: PhotoSet) -> None:
+    def changed(spare: float) -> Batch:
+        config = replace(AS_IS, photographic=0.0, gradient=0.0, candidates=1, spare=spare)
+        batch = Composer(photos, size=64, config=config).batch(64, 5)
+        keep = fmse(batch) > 0
+        return Batch(batch.composite[keep], batch.mask[keep], batch.real[keep])
+
+    few, many = changed(0.0), changed(8.0)
+    assert 5 < len(few.mask) < 50 and len(many.mask) == 64, "without spare photos, what looks wrong stays untouched"
+    for batch in (few, many):
+        for composite, mask, real in zip(batch.composite, batch.mask[:, 0] > 0, batch.real, strict=True):
+            lightness = [luma(x[:, mask].T) for x in (real, composite)]
+            assert float(torch.corrcoef(torch.stack(lightness))[0, 1]) > 0.5, "the light and shade is lost"
 
 
 def test_compressed_share(photos: PhotoSet) -> None:
@@ -153,7 +169,7 @@ def test_balance_evens_out_the_sources(photos: PhotoSet) -> None:
         either_way = torch.stack([(batch.real - x).abs().mean((1, 2, 3)) for x in (shown, shown.flip(3))]).amin(0)
         return float((either_way < 0.02).float().mean())
 
-    assert share(0.0) < 0.25 < 0.35 < share(1.0) < 0.65
+    assert share(0.0) < 0.2 < 0.3 < share(1.0) < 0.65
 
 
 def test_photographic_share(photos: PhotoSet) -> None:
