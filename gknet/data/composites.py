@@ -56,7 +56,7 @@ class CompositesConfig:
     gradient: float = 0.3
     """Share of the composites whose foreground also gets a light that falls off across the picture: what no global
     tone can undo."""
-    error_median: float = 600.0
+    error_median: float = 750.0
     """Median of the drawn errors (kept ones come out larger, since small changes are rarer), and"""
     error_spread: float = 0.9
     """the deviation of their logarithm: iHarmony4's composites, and the benchmark's, spread like this."""
