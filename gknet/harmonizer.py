@@ -169,7 +169,7 @@ class Harmonizer:
         if strength > 0:
             out = result if crop else result[foreground.slices]
             seen, coverage, foreground = document[box.slices], coverage[box.slices], foreground.within(box)
-            size = self.network.config.size
+            size = self.network.config.side(*seen.shape[:2])
             with stage("reduce"):
                 colours, small_mask = _reduce(seen, coverage, size)
                 composite = np.clip(space.to_srgb(colours), 0, 1)

@@ -5,6 +5,7 @@ Levels are numbered from the deepest, as in the paper: ``F_E^1`` is the deepest 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,9 @@ from gknet.modulation import modulate
 from gknet.reference import LongDistanceReference
 from gknet.statistics import StatisticsPath
 
+STEP = 32
+"""Sides of what the network sees are multiples of this many pixels."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GKNetConfig:
@@ -26,7 +30,10 @@ class GKNetConfig:
     `gknet`."""
 
     size: int = 256
-    """Resolution the network is made for, in pixels a side (sec. 4.1)."""
+    """Resolution the network is trained at, in pixels a side (sec. 4.1)."""
+    max_size: int = 0
+    """Documents that have the pixels are shown at up to this many a side, a multiple of 32. 0 = at ``size``, as in the
+    paper."""
     widths: tuple[int, ...] = (256, 128, 64, 32)
     """Encoder channels ``C_E^l``, deepest first. OPEN: the iSSAM U-Net's depth 4 and 32 base channels."""
     trunk: int = 0
@@ -94,6 +101,12 @@ class GKNetConfig:
     def decoded_widths(self) -> tuple[int, ...]:
         """``widths`` of the levels that decoder and kernels reach."""
         return self.widths[: self.decoder_levels or None]
+
+    def side(self, height: int, width: int) -> int:
+        """Side of the square at which a document of this size is shown: as many pixels as it has, but at least
+        ``size`` squared and at most ``max_size`` squared."""
+        side = round(math.sqrt(height * width) / STEP) * STEP
+        return max(self.size, min(side, self.max_size))
 
 
 class UpBlock(nn.Module):
@@ -217,7 +230,7 @@ class GKNet(nn.Module):
         """Harmonize a batch (sec. 3.1).
 
         Args:
-            composite: ``I_c``, [B, 3, H, W], float, sRGB 0..1; H and W multiples of 32.
+            composite: ``I_c``, [B, 3, H, W], float, sRGB 0..1; H and W multiples of :data:`STEP`.
             mask: ``M``, [B, 1, H, W], 0..1, 1 = foreground.
 
         Returns:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from gknet import variants, weights
 from gknet.harmonizer import Harmonized, Harmonizer
-from gknet.network import GKNet
+from gknet.network import GKNet, GKNetConfig
 
 SLOPE, OFFSET = (0.8, 1.1, 0.9), (0.1, -0.05, 0.02)
 """A colour change per channel that keeps 0.05..0.95 within 0..1."""
@@ -24,9 +23,11 @@ SLOPE, OFFSET = (0.8, 1.1, 0.9), (0.1, -0.05, 0.02)
 class Affine(nn.Module):
     """A network of a known colour change, blended and composed as GKNet does (paper sec. 3.1). It keeps what it saw."""
 
-    def __init__(self, slope: tuple[float, ...] = SLOPE, offset: tuple[float, ...] = OFFSET, size: int = 64) -> None:
+    def __init__(
+        self, slope: tuple[float, ...] = SLOPE, offset: tuple[float, ...] = OFFSET, size: int = 64, max_size: int = 0
+    ) -> None:
         super().__init__()
-        self.config = SimpleNamespace(size=size)
+        self.config = GKNetConfig(size=size, max_size=max_size)
         self.slope, self.offset = (torch.tensor(x)[:, None, None] for x in (slope, offset))
         self.composite: Tensor | None = None
         self.mask: Tensor | None = None
@@ -205,10 +206,35 @@ def test_strength_zero_and_a_network_without_change_are_the_identity(
     assert not np.shares_memory(result, image)
 
 
+@pytest.mark.parametrize(
+    ("shape", "side"),
+    [((40, 50), 64), ((64, 64), 64), ((90, 100), 96), ((96, 96), 96), ((60, 200), 96), ((400, 300), 128)],
+)
+def test_the_network_sees_as_many_pixels_as_the_document_has_within_its_limits(
+    shape: tuple[int, int], side: int
+) -> None:
+    network = Affine(max_size=128)
+    image, mask = picture(*shape), disc(*shape)
+    harmonizer(network)(image, mask)
+    assert network.composite is not None and network.composite.shape[2:] == (side, side)
+    network.config = GKNetConfig(size=64)  # as in weights from before there was a limit
+    harmonizer(network)(image, mask)
+    assert network.composite.shape[2:] == (64, 64)
+
+
+def test_of_a_context_box_its_own_pixels_count() -> None:
+    network = Affine(max_size=128)
+    image, mask = picture(200, 300), np.zeros((200, 300), bool)
+    mask[40:80, 40:80] = True
+    harmonizer(network)(image, mask, context_box=(10, 10, 106, 106))
+    assert network.composite is not None and network.composite.shape[2:] == (96, 96)
+
+
+@pytest.mark.parametrize("side", [256, 352, 448])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_at_its_own_size_the_networks_output_is_returned(dtype: str) -> None:
+def test_at_its_own_size_the_networks_output_is_returned(dtype: str, side: int) -> None:
     network = perturbed()
-    image, mask = picture(256, 256, dtype=dtype), disc(256, 256)
+    image, mask = picture(side, side, dtype=dtype), disc(side, side)
     scale = np.float32(np.iinfo(dtype).max if dtype != "float32" else 1)
     with torch.inference_mode():
         tensor = torch.from_numpy(image.astype(np.float32) / scale).permute(2, 0, 1)[None].contiguous()
