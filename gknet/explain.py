@@ -274,7 +274,7 @@ def command(image: Path, mask: Path, point: tuple[int, int] | None, output: Path
         raise click.ClickException(str(error)) from error
     if network.reference is None or network.kernels is None:
         raise click.ClickException(f"{weights} has no LRE or no kernels to explain: choose another network")
-    side = network.config.side(*picture.shape[:2])
+    side = network.config.size
     composite = upsampling.reduce_area(picture, side)
     coverage = upsampling.reduce_area(foreground[..., None], side)[..., 0]
     seen = inside.look(
