@@ -130,8 +130,9 @@ class Harmonizer:
         """Make the foreground of a composite fit its background.
 
         Pixels whose mask is 0, and alpha, are returned bit for bit; so is the whole image at strength 0. Elsewhere the
-        result is ``image + strength * mask * change``. A document of exactly the network's size gets the network's own
-        output; others get a local model of its change, applied to their own values (gknet.upsampling).
+        result is ``image + strength * mask * change``. A square document of exactly the size at which the network is
+        shown it (``GKNetConfig.side``) gets the network's own output; others get a local model of its change, applied
+        to their own values (gknet.upsampling).
 
         Args:
             image: a PIL image (L, LA, RGB, RGBA, I;16) or an array, uint8, uint16 or float32 (0..1; values beyond are

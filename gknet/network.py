@@ -32,13 +32,13 @@ class GKNetConfig:
     size: int = 256
     """Resolution the network is trained at, in pixels a side (sec. 4.1)."""
     max_size: int = 0
-    """Documents that have the pixels are shown at up to this many a side, a multiple of 32. 0 = at ``size``, as in the
-    paper."""
+    """Documents that have the pixels are shown at up to this many a side, a multiple of :data:`STEP`. 0 = at ``size``,
+    as in the paper."""
     widths: tuple[int, ...] = (256, 128, 64, 32)
     """Encoder channels ``C_E^l``, deepest first. OPEN: the iSSAM U-Net's depth 4 and 32 base channels."""
     trunk: int = 0
-    """Encoder and decoder see the picture area-averaged to at most this many pixels a side. 0 = as it is, the paper's.
-    Only with the ``tone`` output, which takes detail from the composite."""
+    """Encoder and decoder see a picture of n times this many pixels a side averaged over n x n pixels, n rounded down.
+    0 = as it is, the paper's. Only with the ``tone`` output, which takes detail from the composite."""
     unshuffle: int = 1
     """The stem folds blocks of this many pixels a side into channels. 1 = the paper's full-resolution U-Net."""
     up_kernel: int = 3
