@@ -31,8 +31,9 @@ MAX_SLOPE = 7.0
 """Steepest slope of a change: contrast times eight. The other limit is -1, below which light would turn into dark."""
 STRIP = 1 << 18
 """Numbers in a strip's buffer: 1 MB of float32, which stays in a core's cache."""
-_TOGETHER = 8
-"""Rows of cells that are reduced along x at once."""
+_PIXELS, _CELLS, _ROWS = 16, 8, 32
+"""Reduction goes by small dense products: rows of pixels and columns of cells in one, rows of cells before columns are
+reduced. The quickest on two cores between 0.25 and 24 megapixels."""
 
 
 class Box(NamedTuple):
@@ -77,27 +78,26 @@ def reduce_area(image: Array, size: int, *, premultiply: bool = False) -> Float:
         float32 [size, size, C], 0..1.
     """
     height, width, channels = image.shape
-    scale = np.float32(full_scale(image.dtype))
     if max(height, width) <= size:  # a pixel a cell
         low = _values(image, np.empty(image.shape, np.float32), premultiply)
     else:
-        rows, columns = _edges(height, size), _edges(width, size)
-        low = np.empty((len(rows.whole) - 1, len(columns.whole) - 1, channels), np.float32)
-        buffer = np.empty((int(np.diff(rows.whole).max()) + 1, width, channels), np.float32)
-        sums = np.empty((min(_TOGETHER, len(low)), width, channels), np.float32)
-        for top in range(0, len(low), _TOGETHER):
-            block = sums[: len(low) - top]
-            for row in range(top, top + len(block)):
-                begin, end = rows.whole[row], rows.whole[row + 1] + 1
-                strip = _values(image[begin:end], buffer[: end - begin], premultiply)
-                # The cell shares its first pixel with the cell above and its last with the one below; they may be the
-                # same one.
-                first = strip[0] * rows.before[row]
-                strip[-1] *= rows.before[row + 1]
-                np.subtract(np.add.reduce(strip, axis=0), first, out=block[row - top])
-            low[top : top + len(block)] = _reduce_columns(block, columns)
-        low *= np.float32(low.shape[0] * low.shape[1] / (height * width))
-    low /= scale
+        together = max(_PIXELS * min(height, size) // height, 1)
+        rows, columns = _bands(height, size, together), _bands(width, size, _CELLS)
+        across = [_for_each(channels, band) for band in columns]
+        several = max(_ROWS // together, 1)
+        strip = np.empty((max(band.share.shape[1] for band in rows), width, channels), np.float32)
+        means = np.empty((several * together, width * channels), np.float32)
+        low = np.empty((rows[-1].cells.stop, columns[-1].cells.stop, channels), np.float32)
+        flat = low.reshape(len(low), -1)
+        for i in range(0, len(rows), several):
+            part = rows[i : i + several]
+            top, bottom = part[0].cells.start, part[-1].cells.stop
+            for cells, pixels, share in part:
+                values = _values(image[pixels], strip[: share.shape[1]], premultiply)
+                np.matmul(share, values.reshape(len(values), -1), out=means[cells.start - top : cells.stop - top])
+            for pixels, cells, share in across:
+                np.matmul(means[: bottom - top, pixels], share, out=flat[top:bottom, cells])
+    low /= np.float32(full_scale(image.dtype))
     np.clip(low, 0, 1, out=low)  # rounding must not lift a full mask above 1
     return interpolate(interpolate(low, size, axis=0), size, axis=1)
 
@@ -112,27 +112,35 @@ def _values(image: Array, out: Float, premultiply: bool) -> Float:
     return out
 
 
-class _Edges(NamedTuple):
-    """Where cells begin and end along a side, one more than cells: pixels, and how much of each lies before."""
+class _Band(NamedTuple):
+    """Neighbouring cells along a side, the pixels on which they lie, and each pixel's share in each cell's mean."""
 
-    whole: NDArray[np.intp]
-    before: Float
+    cells: slice
+    pixels: slice
+    share: Float
+    """[cells, pixels]: a band of a matrix that is zero elsewhere."""
 
 
-def _edges(length: int, size: int) -> _Edges:
-    """Of ``size`` cells; of a cell a pixel where the side is shorter."""
+def _bands(length: int, size: int, together: int) -> list[_Band]:
+    """Of ``size`` cells, ``together`` a band; of a cell a pixel where the side is shorter."""
     cells = min(length, size)
-    edges = np.arange(cells + 1) * (length / cells)
-    whole = np.minimum(edges.astype(np.intp), length - 1)
-    return _Edges(whole, (edges - whole).astype(np.float32))
+    starts = np.arange(0, cells, together)
+    stops = np.minimum(starts + together, cells)
+    edges = np.minimum(starts[:, None] + np.arange(together + 1), cells) * (length / cells)
+    begins, ends = edges[:, 0].astype(np.intp), np.minimum(np.ceil(edges[:, -1]).astype(np.intp), length)
+    pixels = begins[:, None] + np.arange((ends - begins).max())
+    before = np.clip(edges[:, :, None] - pixels[:, None], 0, 1)  # how much of each pixel lies before each edge
+    share = (np.diff(before, axis=1) * (cells / length)).astype(np.float32)
+    return [
+        _Band(slice(start, stop), slice(begin, end), part[: stop - start, : end - begin])
+        for start, stop, begin, end, part in zip(starts, stops, begins, ends, share, strict=True)
+    ]
 
 
-def _reduce_columns(rows: Float, columns: _Edges) -> Float:
-    """Sums over cells: [h, W, C] -> [h, cells, C]."""
-    split = rows[:, columns.whole] * columns.before[:, None]
-    sums: Float = np.add.reduceat(rows, columns.whole[:-1], axis=1) - split[:, :-1]
-    sums[:, :-1] += split[:, 1:-1]  # the last sum already holds the row's last pixel
-    return sums
+def _for_each(channels: int, band: _Band) -> tuple[slice, slice, Float]:
+    """A band's pixels, cells and transposed shares for rows in which channels are interleaved."""
+    pixels, cells = (slice(part.start * channels, part.stop * channels) for part in (band.pixels, band.cells))
+    return pixels, cells, np.kron(band.share.T, np.eye(channels, dtype=np.float32))
 
 
 def interpolate(low: Float, length: int, *, axis: int) -> Float:
