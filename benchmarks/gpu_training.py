@@ -1,10 +1,11 @@
-"""Ten minutes of training on one GPU, the step captured as a CUDA graph: what made version 5 of `gknet-lite`.
+"""Ten minutes of training on one GPU, each step captured as a CUDA graph: what made versions 5 and 6 of `gknet-lite`.
 
     python benchmarks/gpu_training.py --data PHOTOS --out FOLDER [--init gknet-lite] [--seconds 584]
 
-`gknet train` launches every kernel of a step from Python. Here the step is one graph that the GPU replays, while Python
-makes the next batch on a second stream. Encoder and global tone learn for 87 % of the time, then decoder and kernels
-alone. Without a GPU it runs uncaptured, for rehearsal: `--size 64 --batch 8 --pictures 32 --seconds 60`.
+`gknet train` launches every kernel of a step from Python. Here the step is a graph that the GPU replays, one for each
+size of composite, while Python makes the next batch on a second stream. Encoder and global tone learn for 87 % of the
+time, the last third of it on norms that stand still, then decoder and kernels alone. Without a GPU it runs uncaptured,
+for rehearsal: `--size 96 --size 64 --pixels 262144 --pictures 32 --seconds 60`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import copy
 import json
 import math
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,66 +31,76 @@ from gknet.train import decay_groups, judge
 EMA = 0.998
 WARMUP = 200
 WEIGHT_DECAY = 0.1
-PHASES = (("global", 0.87, 2.5e-3), ("local", 0.13, 2e-3))
+PHASES = (("global", 0.87, 2e-3), ("local", 0.13, 2e-3))
 """What learns, its share of the time, its highest learning rate."""
-WIDE = CompositesConfig(grade=0.6, foreign_mask=0.15, gradient=0.1)
-NEAR = CompositesConfig(gradient=0.1)
-"""What the global part sees, from its 65th percent on; before that WIDE."""
+LOCAL = CompositesConfig(untouched=0.3)
+NEAR = replace(LOCAL, gradient=0.1)
+WIDE = replace(NEAR, grade=0.6, foreign_mask=0.15)
+"""What the local part sees; and the global part, WIDE first and from SETTLED on NEAR."""
+SETTLED = 0.65
+"""From this part of the global part's time on, batch norm's statistics stand still, as in use."""
 
 
 class Step:
-    """One training step of one phase, on buffers that keep their place.
+    """A training step of one phase, on buffers that keep their place.
 
     Args:
         model: what learns.
         average: its moving average.
         phase: ``global`` or ``local``.
-        batch: its shapes are those of all batches.
+        batches: one of each size: its shapes are those of all that follow.
     """
 
-    def __init__(self, model: GKNet, average: GKNet, phase: str, batch: Batch) -> None:
-        self.model, self.phase = model, phase
-        self.batch = Batch(batch.composite.clone(), batch.mask.clone(), batch.real.clone())
+    def __init__(self, model: GKNet, average: GKNet, phase: str, batches: Sequence[Batch]) -> None:
+        self.model, self.average = model, average
+        self.buffers = [Batch(b.composite.clone(), b.mask.clone(), b.real.clone()) for b in batches]
         model.global_only = average.global_only = phase == "global"
-        self.train()
+        for name, module in model.named_children():
+            learns = (name in GKNet.LOCAL_PART) == (phase == "local")
+            module.train(learns).requires_grad_(learns)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        cuda = batch.real.is_cuda
-        self.lr = batch.real.new_zeros(())  # in the GPU's memory, where a captured step finds it
+        real = batches[0].real
+        self.lr = real.new_zeros(())  # in the GPU's memory, where a captured step finds it
         self.optimizer = torch.optim.AdamW(
             decay_groups(model, WEIGHT_DECAY),
             lr=self.lr,
-            capturable=cuda,
-            fused=cuda or None,
-            foreach=False if not cuda else None,
+            capturable=real.is_cuda,
+            fused=real.is_cuda or None,
+            foreach=False if not real.is_cuda else None,
         )
-        self.loss = batch.real.new_zeros(())
-        self.copied = torch.cuda.Event() if cuda else None
+        self.loss = real.new_zeros(())
+        self.copied = torch.cuda.Event() if real.is_cuda else None
         now, averaged = model.state_dict(), average.state_dict()
         self.now = [t for t in now.values() if t.is_floating_point()]
         self.averaged = [t for t in averaged.values() if t.is_floating_point()]
-        self.graph = self._capture() if cuda else None
+        self.graphs = self._capture() if real.is_cuda else []
 
-    def train(self) -> None:
-        """Put each module into the mode, and its parameters into the state, that the phase wants."""
-        for name, module in self.model.named_children():
-            learns = (name in GKNet.LOCAL_PART) == (self.phase == "local")
-            module.train(learns).requires_grad_(learns)
+    def settle(self) -> None:
+        """Go on from the moving average, and with its batch norm's statistics instead of each batch's."""
+        self.model.load_state_dict(self.average.state_dict())
+        for module in self.model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
+        if self.graphs:
+            torch.cuda.synchronize()
+            self.graphs.clear()
+            self.graphs = self._capture()
 
-    def __call__(self, batch: Batch, lr: float) -> None:
-        """Learn from a batch; ``loss`` then holds its loss (eq. 7)."""
-        for mine, new in zip(vars(self.batch).values(), vars(batch).values(), strict=True):
+    def __call__(self, which: int, batch: Batch, lr: float) -> None:
+        """Learn from a batch of the size ``which``; ``loss`` then holds its loss (eq. 7)."""
+        for mine, new in zip(vars(self.buffers[which]).values(), vars(batch).values(), strict=True):
             mine.copy_(new)
         if self.copied:
             self.copied.record()  # from here on the batch's memory may be used for the next
         self.lr.fill_(lr)
-        if self.graph:
-            self.graph.replay()
+        if self.graphs:
+            self.graphs[which].replay()
         else:
-            self._body()
+            self._body(self.buffers[which])
 
-    def _body(self) -> None:
-        harmonized = self.model(self.batch.composite, self.batch.mask)
-        loss = foreground_mse(harmonized, self.batch.real, self.batch.mask)
+    def _body(self, batch: Batch) -> None:
+        harmonized = self.model(batch.composite, batch.mask)
+        loss = foreground_mse(harmonized, batch.real, batch.mask)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -96,24 +108,50 @@ class Step:
         torch._foreach_lerp_(self.averaged, self.now, 1 - EMA)
         self.loss.copy_(loss.detach())
 
-    def _capture(self) -> torch.cuda.CUDAGraph:
-        """Three steps to warm up, at learning rate zero, then the capture; what they left behind is put back."""
-        kept = [t.clone() for t in self.now + self.averaged]
+    def _state(self) -> list[torch.Tensor]:
+        of_optimizer = [value for state in self.optimizer.state.values() for value in state.values()]
+        return self.now + self.averaged + of_optimizer
+
+    def _capture(self) -> list[torch.cuda.CUDAGraph]:
+        """For each size three steps to warm up, at learning rate zero, then the capture; what they left behind is put
+        back, or set to zero where it is new."""
+        kept = {id(tensor): tensor.clone() for tensor in self._state()}
+        self.lr.zero_()
+        graphs: list[torch.cuda.CUDAGraph] = []
         side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                self._body()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._body()
-        for tensor, value in zip(self.now + self.averaged, kept, strict=True):
-            tensor.copy_(value)
-        for state in self.optimizer.state.values():
-            for value in state.values():
-                value.zero_()
-        return graph
+        for batch in self.buffers:
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(3):
+                    self._body(batch)
+            torch.cuda.current_stream().wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            # One pool: between two replays nothing in it has to last.
+            with torch.cuda.graph(graph, pool=graphs[0].pool() if graphs else None):
+                self._body(batch)
+            graphs.append(graph)
+        for tensor in self._state():
+            if id(tensor) in kept:
+                tensor.copy_(kept[id(tensor)])
+            else:
+                tensor.zero_()
+        return graphs
+
+
+def renew_norms(model: GKNet, batches: Iterable[Batch]) -> None:
+    """Batch norm's statistics, taken anew from these batches."""
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    momentum = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # all batches count alike
+        norm.train()
+    with torch.no_grad():
+        for batch in batches:
+            model(batch.composite, batch.mask)
+    for norm, value in zip(norms, momentum, strict=True):
+        norm.momentum = value
+        norm.eval()
 
 
 def pools(training: PhotoSet, held: PhotoSet, size: int, pictures: int) -> dict[str, list[Batch]]:
@@ -139,63 +177,90 @@ def pools(training: PhotoSet, held: PhotoSet, size: int, pictures: int) -> dict[
 @click.option("--data", required=True, type=click.Path(exists=True, file_okay=False), help="Photos with masks.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for weights.")
 @click.option("--init", default="gknet-lite", show_default=True, help="Weights to start from.")
-@click.option("--size", default=256, show_default=True)
-@click.option("--batch", "count", default=256, show_default=True)
-@click.option("--pictures", default=320, show_default=True, help="Composites a pool that is judged by.")
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    default=(320, 256, 320),
+    show_default=True,
+    help="Sides of the composites, in turn; of photos that are no smaller.",
+)
+@click.option("--pixels", default=1 << 24, show_default=True, help="Of a batch, at most.")
+@click.option("--pictures", default=160, show_default=True, help="Composites a pool that is judged by.")
 @click.option("--seconds", default=584.0, show_default=True, help="Of the whole program.")
-@click.option("--every", default=45.0, show_default=True, help="Seconds between looks at the pools.")
-def main(data: str, out: Path, init: str, size: int, count: int, pictures: int, seconds: float, every: float) -> None:
+@click.option("--every", default=90.0, show_default=True, help="Seconds between looks at the pools.")
+def main(
+    data: str, out: Path, init: str, sizes: Sequence[int], pixels: int, pictures: int, seconds: float, every: float
+) -> None:
     """Train, and print the figures as it goes."""
     began = time.monotonic()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
-    photos, names = load_photos(data, size * 9 // 8, progress=False)
-    training, held = (part.to(device) for part in photos.split(min(400, len(names) // 4), names))
-    composers = [Composer(training, size=size, config=c) for c in (WIDE, NEAR, CompositesConfig())]
-    judged = pools(training, held, size, pictures)
+    distinct = sorted(set(sizes), reverse=True)
+    counts = [pixels // size**2 // 8 * 8 for size in distinct]
+    turns = [distinct.index(size) for size in sizes]
+    composers: list[list[Composer]] = []
+    judged: dict[str, list[Batch]] = {}
+    for size in distinct:
+        photos, names = load_photos(data, size * 9 // 8, progress=False)
+        # Split first, so that photos held out are the same at every size, and those of every other run.
+        split = photos.split(min(400, len(names) // 4), names)
+        training, held = (part.at_least(size).to(device) for part in split)
+        composers.append([Composer(training, size=size, config=c) for c in (WIDE, NEAR, LOCAL)])
+        judged |= {f"{name} {size}": pool for name, pool in pools(training, held, size, pictures).items()}
     torch.manual_seed(0)
     model = weights.load(init, device)
     model.encoder.to(memory_format=torch.channels_last)
     average = copy.deepcopy(model).requires_grad_(False)
     out.mkdir(parents=True, exist_ok=True)
-    side = torch.cuda.Stream() if device.type == "cuda" else None
+    # It goes first: its many small kernels must not wait behind a step's large ones.
+    side = torch.cuda.Stream(priority=-1) if device.type == "cuda" else None
     drawn = 0
 
-    def compose(composer: Composer) -> Batch:
+    def compose(which: int, kind: int) -> Batch:
         nonlocal drawn
         drawn += 1
         with torch.cuda.stream(side):  # without a stream: nothing
-            return composer.batch(count, 77_000_000 + drawn)
+            return composers[which][kind].batch(counts[which], 77_000_000 + drawn)
 
     def tell(what: str) -> None:
         figures = {name: [round(x, 4) for x in judge(average, batches)] for name, batches in judged.items()}
         click.echo(f"{time.monotonic() - began:.0f} s  {what}  {json.dumps(figures)}")
 
     tell("before")
+    renew_norms(average, (composers[i][1].batch(counts[i], 66_000_000 + n) for n, i in enumerate(8 * turns)))
+    tell("norms renewed")
     total = seconds - (time.monotonic() - began) - 8
-    batch = compose(composers[0])
     for phase, share, top in PHASES:
+        model.load_state_dict(average.state_dict())
+        kind = 2 if phase == "local" else 0
+        examples = [compose(which, kind) for which in range(len(distinct))]
         if side:
             torch.cuda.current_stream().wait_stream(side)
-        model.load_state_dict(average.state_dict())
-        step = Step(model, average, phase, batch)
+        step = Step(model, average, phase, examples)
         start, steps, losses, since, look = time.monotonic(), 0, torch.zeros((), device=device), 0, every
+        which, batch = 0, examples[0]
         while (done := (time.monotonic() - start) / (share * total)) < 1:
             lr = top * min((steps + 1) / WARMUP, 1.0) * 0.5 * (1 + math.cos(math.pi * done))
+            if kind == 0 and done > SETTLED:
+                kind = 1
+                step.settle()
             if side:
                 torch.cuda.current_stream().wait_stream(side)
-            step(batch, lr)
+            step(which, batch, lr)
             losses += step.loss
             steps += 1
             if side and step.copied:
                 side.wait_event(step.copied)
-            batch = compose(composers[2 if phase == "local" else int(done > 0.65)])
+            which = turns[steps % len(turns)]
+            batch = compose(which, kind)
             if time.monotonic() - start > look:
                 tell(f"{phase} step {steps} lr {lr:.1e} loss {float(losses) / (steps - since):.5f}")
+                weights.save(out / "now.safetensors", average, {"recipe": f"{Path(__file__).name}, not finished"})
                 losses.zero_()
                 since, look = steps, look + every
         tell(f"{phase} ends after {steps} steps")
-        weights.save(out / f"{phase}.safetensors", average, {"recipe": f"{Path(__file__).name}, batch {count}"})
+        weights.save(out / f"{phase}.safetensors", average, {"recipe": f"{Path(__file__).name}, {distinct}, {counts}"})
 
 
 if __name__ == "__main__":

@@ -231,41 +231,39 @@ class GKNet(nn.Module):
 
         Args:
             composite: ``I_c``, [B, 3, H, W], float, sRGB 0..1; H and W multiples of :data:`STEP`.
-            mask: ``M``, [B, 1, H, W], 0..1, 1 = foreground.
+            mask: ``M``, [B, 1, H, W], 0..1, 1 = foreground. Soft edges are for the composition; what decides the change
+                sees them hard, cut at half of the mask's highest value, as in training.
 
         Returns:
             ``I_h``, [B, 3, H, W], not clamped. Where the mask is 0 the pixel is the composite's, bit for bit.
         """
-        seen, memory = composite, None
+        hard = mask > 0.5 * mask.amax((1, 2, 3), keepdim=True)
+        changed, memory = composite, None
         for left in reversed(range(self.config.looks)):
-            change, memory = self._look(seen, mask, memory, global_only=self.global_only or left > 0)
-            seen = self._compose(seen, mask, change)
-        return seen
+            change, memory = self._look(composite, changed, hard, memory, global_only=self.global_only or left > 0)
+            changed = (changed + change).to(composite.dtype)
+        # I_h = decoder * M + (1 - M) * I_c: a lerp for soft masks, a select for the background (sec. 3.1).
+        return torch.where(mask > 0, torch.lerp(composite, changed, mask), composite)
 
     def _look(
-        self, composite: Tensor, mask: Tensor, memory: Tensor | None, *, global_only: bool
+        self, composite: Tensor, changed: Tensor, hard: Tensor, memory: Tensor | None, *, global_only: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """The change that one look at the picture decides, [B, 3, H, W], and what the next look remembers of it."""
-        small, small_mask = composite, mask
+        """A look at the composite with its foreground as changed so far: what is to be added to ``changed``, all of it
+        [B, 3, H, W], and what the next look remembers of this one."""
+        small, small_mask = torch.where(hard, changed, composite), hard.to(composite.dtype)
         factor = composite.shape[-1] // self.config.trunk if self.config.trunk else 1
         if factor > 1:
-            small, small_mask = F.avg_pool2d(composite, factor), F.avg_pool2d(mask, factor)
+            small, small_mask = F.avg_pool2d(small, factor), F.avg_pool2d(small_mask, factor)
         features = self._encode(small, small_mask)  # deepest first
         statistics = tokens = None
         if self.statistics is not None:
             statistics = self.statistics(small, small_mask, features, memory)
             if global_only:
-                return self._tone(composite, self._global(statistics)), statistics
+                return self._tone(changed, self._global(statistics)), statistics
             tokens = self.tokens(statistics).unflatten(1, (self.config.statistics_tokens, -1))
         reference = features[0] if self.reference is None else self.reference(features[0], tokens)
         decoded = self._decode(features, reference, small_mask)
-        return self._change(composite, decoded, statistics), statistics
-
-    @staticmethod
-    def _compose(composite: Tensor, mask: Tensor, change: Tensor) -> Tensor:
-        """``I_h = decoder * M + (1 - M) * I_c``: a lerp for soft masks, a select for the background (sec. 3.1)."""
-        harmonized = (composite + change).to(composite.dtype)
-        return torch.where(mask > 0, torch.lerp(composite, harmonized, mask), composite)
+        return self._change(changed, decoded, statistics), statistics
 
     def _encode(self, composite: Tensor, mask: Tensor) -> list[Tensor]:
         x = torch.cat([composite * 2 - 1, mask * 2 - 1], 1)

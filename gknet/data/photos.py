@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +32,7 @@ class PhotoSet:
         owner: [M] int64, the photo of each mask.
         table: [M, TABLE, 3] uint8, random foreground pixels of each mask.
         source: [N] int64, a number for each photo's source.
+        side: [N] float32, the root of the number of pixels that each photo has in its file.
     """
 
     photos: Tensor
@@ -37,6 +40,7 @@ class PhotoSet:
     owner: Tensor
     table: Tensor
     source: Tensor
+    side: Tensor
 
     def split(self, holdout: int, names: list[str]) -> tuple[PhotoSet, PhotoSet]:
         """(training, held out): the ``holdout`` photos whose names have the smallest SHA-256, so that every run
@@ -46,16 +50,25 @@ class PhotoSet:
         held[order[:holdout]] = True
         return self._select(~held), self._select(held)
 
+    def at_least(self, side: int) -> PhotoSet:
+        """Those photos that have ``side`` x ``side`` pixels or more in their files: no others show that much detail."""
+        return self._select(self.side >= side)
+
     def _select(self, keep: Tensor) -> PhotoSet:
         renumber = keep.cumsum(0) - 1
         mine = keep[self.owner]
         return PhotoSet(
-            self.photos[keep], self.masks[mine], renumber[self.owner[mine]], self.table[mine], self.source[keep]
+            self.photos[keep],
+            self.masks[mine],
+            renumber[self.owner[mine]],
+            self.table[mine],
+            self.source[keep],
+            self.side[keep],
         )
 
     def to(self, device: str | torch.device) -> PhotoSet:
         """The same set on another device."""
-        return PhotoSet(*(t.to(device) for t in (self.photos, self.masks, self.owner, self.table, self.source)))
+        return PhotoSet(*(tensor.to(device) for tensor in vars(self).values()))
 
 
 def load_photos(folder: str | Path, size: int, *, progress: bool = True) -> tuple[PhotoSet, list[str]]:
@@ -80,32 +93,27 @@ def load_photos(folder: str | Path, size: int, *, progress: bool = True) -> tupl
         raise FileNotFoundError(
             f"{folder} holds no photos: expected part-*.zip, or a folder with manifest.csv, images/, masks/"
         )
-    random = np.random.default_rng(0)  # the tables are part of the data: the same for every run
     names: list[str] = []
     sources: list[str] = []
+    sides: list[float] = []
     owner: list[int] = []
     photos: list[np.ndarray] = []
     masks: list[np.ndarray] = []
     table: list[np.ndarray] = []
-    for row, read in tqdm(rows, desc="photos", unit="", disable=not progress):
-        with Image.open(io.BytesIO(read(f"images/{row['id']}.jpg"))) as file:
-            full = np.asarray(file.convert("RGB"))
-        found = []
-        for mask_id in row["mask_ids"].split():
-            with Image.open(io.BytesIO(read(f"masks/{mask_id}.png"))) as file:
-                mask = file.convert("L")
-            foreground = full[np.asarray(mask) > 127]
-            if len(foreground):
-                found.append(mask)
-                table.append(foreground[random.integers(len(foreground), size=TABLE)])
-        if found:
-            masks += [np.asarray(m.resize((size, size), Image.Resampling.BOX)) for m in found]
-            owner += [len(photos)] * len(found)
-            photos.append(
-                np.asarray(Image.fromarray(full).resize((size, size), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
-            )
-            names.append(row["id"])
-            sources.append(row["source"])
+    with ThreadPoolExecutor() as pool:
+        read = pool.map(lambda at: _read(*rows[at], size, at), range(len(rows)))
+        for (row, _), (photo, side, found) in zip(
+            rows, tqdm(read, "photos", len(rows), disable=not progress), strict=True
+        ):
+            if found:
+                for mask, colours in found:
+                    masks.append(mask)
+                    table.append(colours)
+                owner += [len(photos)] * len(found)
+                photos.append(photo)
+                names.append(row["id"])
+                sources.append(row["source"])
+                sides.append(side)
     numbers = {source: i for i, source in enumerate(sorted(set(sources)))}
     return (
         PhotoSet(
@@ -114,9 +122,30 @@ def load_photos(folder: str | Path, size: int, *, progress: bool = True) -> tupl
             torch.tensor(owner),
             torch.from_numpy(np.stack(table)),
             torch.tensor([numbers[source] for source in sources]),
+            torch.tensor(sides),
         ),
         names,
     )
+
+
+def _read(
+    row: dict[str, str], read: Callable[[str], bytes], size: int, seed: int
+) -> tuple[np.ndarray, float, list[tuple[np.ndarray, np.ndarray]]]:
+    """A manifest row's photo [3, S, S], its side, and each mask [S, S] that is not empty with colours [TABLE, 3]."""
+    random = np.random.default_rng(seed)  # the colours are part of the data: the same for every run
+    with Image.open(io.BytesIO(read(f"images/{row['id']}.jpg"))) as file:
+        photo = file.convert("RGB")
+    full = np.asarray(photo)
+    found = []
+    for mask_id in row["mask_ids"].split():
+        with Image.open(io.BytesIO(read(f"masks/{mask_id}.png"))) as file:
+            mask = file.convert("L")
+        foreground = full[np.asarray(mask) > 127]
+        if len(foreground):
+            colours = foreground[random.integers(len(foreground), size=TABLE)]
+            found.append((np.asarray(mask.resize((size, size), Image.Resampling.BOX)), colours))
+    squeezed = np.asarray(photo.resize((size, size), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+    return squeezed, math.sqrt(photo.width * photo.height), found
 
 
 def _rows(folder: Path) -> Iterator[tuple[dict[str, str], Callable[[str], bytes]]]:

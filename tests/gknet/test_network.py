@@ -70,6 +70,40 @@ def test_soft_mask_blends(name: str) -> None:
     torch.testing.assert_close(harmonized, (composite + fixed) * mask + (1 - mask) * composite)
 
 
+def test_what_decides_sees_the_mask_hard(name: str) -> None:
+    """As in training: the change is that of the hard mask, whole wherever the mask is not 0, and only then blended."""
+    model = perturbed(name)
+    composite, mask = inputs(1)
+    mask[..., SIDE // 2, :] = 0
+    soft = mask.clone()
+    soft[..., SIDE // 4, :] *= 0.6
+    thin = (slice(None), slice(None), SIDE // 2, slice(SIDE // 4, SIDE // 2))
+    soft[thin] = 0.4
+    with torch.no_grad():
+        full = model(composite, mask)
+        blended, faint = model(composite, soft), model(composite, 0.3 * mask)
+    cut = (mask == 1).expand_as(composite)
+    torch.testing.assert_close(blended[cut], composite.lerp(full, soft)[cut])
+    torch.testing.assert_close(faint, composite.lerp(full, 0.3 * mask))
+    assert not torch.equal(blended[thin], composite[thin])
+
+
+def test_a_hair_gets_the_whole_change() -> None:
+    """Each look changes what is thinner than the cut as well."""
+    model = perturbed("gknet-lite")
+    model.global_only = True
+    composite, mask = inputs(1)
+    rows = (slice(None), slice(None), slice(SIDE // 2 - 2, SIDE // 2))
+    mask[..., SIDE // 2, :] = 0
+    thin = mask.clone()
+    thin[..., SIDE // 2 :, :] = 0.4
+    composite[..., SIDE // 2 : SIDE // 2 + 2, :] = composite[rows]  # the same colours inside and out
+    with torch.no_grad():
+        change = model(composite, thin) - composite
+    columns = (..., slice(SIDE // 4, SIDE // 2))
+    torch.testing.assert_close(change[..., SIDE // 2 : SIDE // 2 + 2, :][columns], 0.4 * change[rows][columns])
+
+
 @pytest.mark.parametrize("h, w", [(32, 32), (64, 96), (128, 32)])
 def test_any_multiple_of_32(name: str, h: int, w: int) -> None:
     composite, mask = inputs(1, h, w)
@@ -200,6 +234,7 @@ def test_the_second_look_sees_what_the_first_has_made() -> None:
     once.load_state_dict({k: v for k, v in twice.state_dict().items() if "remember" not in k})
     twice.global_only = once.global_only = True
     composite, mask = inputs()
+    mask = mask.floor()  # a soft edge is blended once, not once a look
     with torch.no_grad():
         remembered = twice(composite, mask)
         assert twice.statistics is not None and twice.statistics.remember is not None
