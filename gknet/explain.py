@@ -187,7 +187,7 @@ def page(
             "columns": columns,
             "tokens": packed.shape[3],
             "point": [row, column],
-            "values": base64.b64encode(np.rint(packed * 65535).astype("<u2").tobytes()).decode("ascii"),
+            "values": base64.b64encode(packed.astype("<f4").tobytes()).decode("ascii"),
         },
     )
 
