@@ -1,4 +1,4 @@
-"""Ten minutes of training on one GPU, each step captured as a CUDA graph: what made versions 5 and 6 of `gknet-lite`.
+"""Ten minutes of training on one GPU, each step captured as a CUDA graph: what made version 6 of `gknet-lite`.
 
     python benchmarks/gpu_training.py --data PHOTOS --out FOLDER [--init gknet-lite] [--seconds 584]
 
@@ -24,6 +24,7 @@ import torch
 from gknet import weights
 from gknet.data.composites import AS_IS, Batch, Composer, CompositesConfig
 from gknet.data.photos import PhotoSet, load_photos
+from gknet.layers import batch_norms
 from gknet.losses import foreground_mse
 from gknet.network import GKNet
 from gknet.train import decay_groups, judge
@@ -35,8 +36,8 @@ PHASES = (("global", 0.87, 2e-3), ("local", 0.13, 2e-3))
 """What learns, its share of the time, its highest learning rate."""
 LOCAL = CompositesConfig(untouched=0.3)
 NEAR = replace(LOCAL, gradient=0.1)
-WIDE = replace(NEAR, grade=0.6, foreign_mask=0.15)
-"""What the local part sees; and the global part, WIDE first and from SETTLED on NEAR."""
+SEEN = {"local": LOCAL, "near": NEAR, "wide": replace(NEAR, grade=0.6, foreign_mask=0.15)}
+"""What the local part sees; and the global part, wide first and from SETTLED on near."""
 SETTLED = 0.65
 """From this part of the global part's time on, batch norm's statistics stand still, as in use."""
 
@@ -78,9 +79,8 @@ class Step:
     def settle(self) -> None:
         """Go on from the moving average, and with its batch norm's statistics instead of each batch's."""
         self.model.load_state_dict(self.average.state_dict())
-        for module in self.model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.eval()
+        for norm in batch_norms(self.model):
+            norm.eval()
         if self.graphs:
             torch.cuda.synchronize()
             self.graphs.clear()
@@ -140,7 +140,7 @@ class Step:
 
 def renew_norms(model: GKNet, batches: Iterable[Batch]) -> None:
     """Batch norm's statistics, taken anew from these batches."""
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    norms = batch_norms(model)
     momentum = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
@@ -199,14 +199,14 @@ def main(
     distinct = sorted(set(sizes), reverse=True)
     counts = [pixels // size**2 // 8 * 8 for size in distinct]
     turns = [distinct.index(size) for size in sizes]
-    composers: list[list[Composer]] = []
+    composers: list[dict[str, Composer]] = []
     judged: dict[str, list[Batch]] = {}
     for size in distinct:
         photos, names = load_photos(data, size * 9 // 8, progress=False)
         # Split first, so that photos held out are the same at every size, and those of every other run.
         split = photos.split(min(400, len(names) // 4), names)
         training, held = (part.at_least(size).to(device) for part in split)
-        composers.append([Composer(training, size=size, config=c) for c in (WIDE, NEAR, LOCAL)])
+        composers.append({kind: Composer(training, size=size, config=c) for kind, c in SEEN.items()})
         judged |= {f"{name} {size}": pool for name, pool in pools(training, held, size, pictures).items()}
     torch.manual_seed(0)
     model = weights.load(init, device)
@@ -217,7 +217,7 @@ def main(
     side = torch.cuda.Stream(priority=-1) if device.type == "cuda" else None
     drawn = 0
 
-    def compose(which: int, kind: int) -> Batch:
+    def compose(which: int, kind: str) -> Batch:
         nonlocal drawn
         drawn += 1
         with torch.cuda.stream(side):  # without a stream: nothing
@@ -228,22 +228,23 @@ def main(
         click.echo(f"{time.monotonic() - began:.0f} s  {what}  {json.dumps(figures)}")
 
     tell("before")
-    renew_norms(average, (composers[i][1].batch(counts[i], 66_000_000 + n) for n, i in enumerate(8 * turns)))
+    renew_norms(average, (composers[i]["near"].batch(counts[i], 66_000_000 + n) for n, i in enumerate(8 * turns)))
     tell("norms renewed")
     total = seconds - (time.monotonic() - began) - 8
     for phase, share, top in PHASES:
         model.load_state_dict(average.state_dict())
-        kind = 2 if phase == "local" else 0
+        kind = "local" if phase == "local" else "wide"
         examples = [compose(which, kind) for which in range(len(distinct))]
         if side:
             torch.cuda.current_stream().wait_stream(side)
         step = Step(model, average, phase, examples)
         start, steps, losses, since, look = time.monotonic(), 0, torch.zeros((), device=device), 0, every
-        which, batch = 0, examples[0]
+        which = turns[0]
+        batch = examples[which]
         while (done := (time.monotonic() - start) / (share * total)) < 1:
             lr = top * min((steps + 1) / WARMUP, 1.0) * 0.5 * (1 + math.cos(math.pi * done))
-            if kind == 0 and done > SETTLED:
-                kind = 1
+            if kind == "wide" and done > SETTLED:
+                kind = "near"
                 step.settle()
             if side:
                 torch.cuda.current_stream().wait_stream(side)

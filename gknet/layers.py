@@ -21,6 +21,11 @@ def separable_block(channels: int, *, norm: bool) -> nn.Sequential:
     return nn.Sequential(depthwise, *conv_block(channels, channels, norm=norm, kernel=1))
 
 
+def batch_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    """Every batch norm of a network."""
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
 def fold_batch_norm(network: nn.Module) -> None:
     """Make every batch norm part of the convolution before it, for inference: a pass over the features less for each.
 

@@ -200,15 +200,15 @@ class Trainer:
         """One step on this process's share of a batch; returns its loss (eq. 7)."""
         import torch
 
+        from gknet.layers import batch_norms
         from gknet.losses import foreground_mse
 
         self.network.train()
         for module in self.resting:
             module.eval()
         if self.config.freeze_norm:
-            for module in self.model.modules():
-                if isinstance(module, torch.nn.BatchNorm2d):
-                    module.eval()
+            for norm in batch_norms(self.model):
+                norm.eval()
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):

@@ -35,6 +35,15 @@ def test_zip_and_folder_read_the_same(make_photos: MakePhotos, tmp_path: Path) -
     assert zipped.owner.tolist() == [i // 2 for i in range(16)]
 
 
+def test_small_photos_are_left_out_with_their_masks(make_photos: MakePhotos, tmp_path: Path) -> None:
+    photos = load_photos(make_photos(tmp_path), 48, progress=False)[0]
+    kept = photos.at_least(90)
+    large = [i for i, side in enumerate(photos.side.tolist()) if side >= 90]
+    assert 0 < len(large) < 8
+    assert torch.equal(kept.photos, photos.photos[large]) and kept.side.min() >= 90
+    assert kept.owner.tolist() == [i // 2 for i in range(2 * len(large))]
+
+
 def test_a_folder_without_photos_says_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"part-\*\.zip"):
         load_photos(tmp_path, 48, progress=False)
