@@ -17,13 +17,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from gknet import weights
+from gknet import Harmonizer
 from gknet.data import composites
 from gknet.data.composites import Batch, Composer
 from gknet.data.iharmony4 import IHarmony4, read_triples
 from gknet.data.photos import PhotoSet, load_photos
 from gknet.data.transfers import linear_to_srgb, srgb_to_linear
-from gknet.network import GKNet
 
 SIZE = 256
 AS_IS = replace(composites.AS_IS, crop=(1.0, 1.0))
@@ -96,11 +95,11 @@ def fmse(pictures: Tensor, batch: Batch) -> Tensor:
     return 255**2 * error.sum((1, 2, 3)) / batch.mask.sum((1, 2, 3)).clamp_min(1)
 
 
-def harmonize(network: GKNet, batch: Batch) -> Tensor:
-    """Clamped and rounded to 8 bits, [B, 3, H, W]."""
-    with torch.inference_mode():
-        parts = zip(batch.composite.split(16), batch.mask.split(16), strict=True)
-        return (torch.cat([network(c, m) for c, m in parts]).clamp(0, 1) * 255).round() / 255
+def harmonize(harmonizer: Harmonizer, batch: Batch) -> Tensor:
+    """Each picture as a document, [B, 3, H, W], of 8-bit values."""
+    pictures = (batch.composite * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+    results = [np.asarray(harmonizer(c, m)) for c, m in zip(pictures, batch.mask[:, 0].numpy(), strict=True)]
+    return torch.from_numpy(np.stack(results)).permute(0, 3, 1, 2).float() / 255
 
 
 def border_gradient(pictures: Tensor, mask: Tensor) -> Tensor:
@@ -133,9 +132,9 @@ def joined(batches: list[Batch]) -> Batch:
     return Batch(*(torch.cat([getattr(b, part) for b in batches]) for part in ("composite", "mask", "real")))
 
 
-def report(name: str, network: GKNet, batch: Batch) -> None:
+def report(name: str, harmonizer: Harmonizer, batch: Batch) -> None:
     """Print the fMSE ratio, the gain in dB and the share made worse."""
-    out = harmonize(network, batch)
+    out = harmonize(harmonizer, batch)
     after, before = fmse(out, batch), fmse(batch.composite, batch)
 
     def psnr(x: Tensor) -> Tensor:
@@ -174,11 +173,11 @@ def plot(path: Path, ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray])
 @click.option("--plot", "path", type=click.Path(dir_okay=False, path_type=Path), help="Draw the distributions here.")
 def main(photos: Path, benchmark: Path, name: str, path: Path | None) -> None:
     """Print the figures."""
-    network = weights.load(name).eval()
+    harmonizer = Harmonizer.load(name, "cpu")
     data, names = load_photos(photos, SIZE)
     _, held = data.split(400, names)
     real = untouched(held)
-    change = (harmonize(network, real) - real.real).abs().mean(1, keepdim=True) * 255
+    change = (harmonize(harmonizer, real) - real.real).abs().mean(1, keepdim=True) * 255
     inside = (change * real.mask).sum((1, 2, 3)) / real.mask.sum((1, 2, 3)).clamp_min(1)
     click.echo(
         f"untouched held-out photos, mean change in grey levels: {float(change.mean()):.2f} over the picture, "
@@ -186,14 +185,14 @@ def main(photos: Path, benchmark: Path, name: str, path: Path | None) -> None:
     )
     statistics = Composer(held, size=SIZE, config=AS_IS)
     drawn = joined([statistics.batch(32, 7_000_000 + i) for i in range(20)])
-    report("held-out photos, own generator", network, drawn)
-    report("held-out photos, second generator", network, regraded(real))
+    report("held-out photos, own generator", harmonizer, drawn)
+    report("held-out photos, second generator", harmonizer, regraded(real))
 
     triples = IHarmony4(read_triples(benchmark, "test"), SIZE)
     scored = joined([Batch(c, m, r) for c, m, r, _ in DataLoader(triples, 16)])
-    report("benchmark", network, scored)
+    report("benchmark", harmonizer, scored)
     reference = border_gradient(scored.real, scored.mask).mean()
-    for label, pictures in (("composite", scored.composite), ("harmonized", harmonize(network, scored))):
+    for label, pictures in (("composite", scored.composite), ("harmonized", harmonize(harmonizer, scored))):
         step = border_gradient(pictures, scored.mask).mean()
         click.echo(f"gradient across the border, {label}: {float(step / reference):.3f} of the real photo's")
 

@@ -20,7 +20,7 @@ from gknet import baselines, metrics
 from gknet.data.iharmony4 import DataError, Triple, index_images, open_image, read_triples, resize_image, resize_mask
 
 if TYPE_CHECKING:
-    import torch
+    from gknet.harmonizer import Harmonizer
 
 Images = npt.NDArray[np.uint8]
 Masks = npt.NDArray[np.bool_]
@@ -197,57 +197,24 @@ def evaluate(
     return Report(method, size, tuple(scores))
 
 
-def evaluate_network(
-    network: torch.nn.Module,
-    data: Path | str | Sequence[Triple],
-    device: torch.device | str,
-    *,
-    method: str = "network",
-    size: int = 256,
-    batch: int = 8,
-    progress: bool = False,
-) -> Report:
-    """Score a network, ``network(composite, mask) -> harmonized`` as in gknet.network, in eval mode and float32.
+def harmonizer_method(harmonizer: Harmonizer) -> Predict:
+    """Weights as a method: each composite harmonized as a document of its size.
 
-    The network's mode is restored afterwards. Images stay decoded in memory, so that scoring again during training
-    costs little more than the network.
-
-    Args:
-        network: on ``device``.
-        data: a folder in iHarmony4's layout (its test lists are read), or triples.
-        device: where to compute.
-        method, size, batch, progress: see :func:`evaluate`.
+    One whose mask is empty or full, so that a user would be told that there is nothing to do, stays as it is.
 
     Raises:
-        DataError: the folder is not in iHarmony4's layout, or a file cannot be read.
         ValueError: the network gave a value that is not finite; the message names the image.
     """
-    triples = read_triples(Path(data), "test") if isinstance(data, (Path, str)) else data
-    training = network.training
-    network.eval()
-    try:
-        return evaluate(
-            triples, network_method(network, device), method=method, size=size, batch=batch, progress=progress
-        )
-    finally:
-        network.train(training)
-
-
-def network_method(network: torch.nn.Module, device: torch.device | str) -> Predict:
-    """A network as a method: its output clamped to 0..1 and rounded to uint8."""
-    import torch
 
     def predict(triples: Sequence[Triple], composites: Images, masks: Masks) -> Images:
-        with torch.inference_mode():
-            composite = torch.tensor(composites, device=device).permute(0, 3, 1, 2).float() / 255
-            mask = torch.tensor(masks, device=device)[:, None].float()
-            harmonized = network(composite, mask).float()
-            finite = harmonized.isfinite().flatten(1).all(1).tolist()
-            if not all(finite):
-                bad = triples[finite.index(False)]
-                raise ValueError(f"the network gave values that are not finite for {bad.subset}/{bad.name}")
-            rounded = (harmonized.clamp(0, 1) * 255).round().to(torch.uint8)
-            return np.asarray(rounded.permute(0, 2, 3, 1).cpu().numpy())
+        results = []
+        for triple, composite, mask in zip(triples, composites, masks, strict=True):
+            try:
+                result = harmonizer(composite, mask) if mask.any() and not mask.all() else composite
+            except ArithmeticError as error:
+                raise ValueError(f"{triple.subset}/{triple.name}: {error}") from error
+            results.append(np.asarray(result))
+        return np.stack(results)
 
     return predict
 
@@ -308,25 +275,12 @@ def write_csv(path: Path, reports: Sequence[Report]) -> None:
 Kind = Literal["weights", "predictions", "method"]
 
 
-def _report(kind: Kind, name: str, triples: Sequence[Triple], device: str, size: int, batch: int) -> Report:
+def _method(kind: Kind, name: str, triples: Sequence[Triple], device: str) -> Predict:
     if kind == "weights":
-        from gknet import weights
+        from gknet.harmonizer import Harmonizer
 
-        network = weights.load(name, device)
-        return evaluate_network(network, triples, device, method=name, size=size, batch=batch, progress=True)
-    predict = predictions_method(Path(name), triples) if kind == "predictions" else baseline_method(name)
-    return evaluate(triples, predict, method=name, size=size, batch=batch, progress=True)
-
-
-def _pick_device(device: str) -> str:
-    import torch
-
-    usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device == "auto":
-        return next(name for name, there in usable.items() if there)
-    if not usable[device]:
-        raise click.UsageError(f"this machine has no {device} device that torch can use; take --device auto")
-    return device
+        return harmonizer_method(Harmonizer.load(name, device))
+    return predictions_method(Path(name), triples) if kind == "predictions" else baseline_method(name)
 
 
 _OUTPUT = click.Path(dir_okay=False, writable=True, path_type=Path)
@@ -383,18 +337,17 @@ def command(
     chosen |= {("weights", name): None for name in weights}
     if json_file and len(chosen) > 2:
         raise click.UsageError(f"--json holds one method's figures, but {len(chosen) - 1} are to be scored")
-    if weights and size % 32:
-        raise click.UsageError(f"--size {size}: networks take multiples of 32")
     for path in (csv_file, json_file):
         if path and not path.parent.is_dir():
             raise click.UsageError(f"{path} cannot be written: there is no folder {path.parent}")
     try:
         triples = read_triples(data, "test")
-        device = _pick_device(device) if weights else device
+        # All of them before any is scored: what is wrong with the last one is said at once.
+        methods = [(name, _method(kind, name, triples, device)) for kind, name in chosen]
         click.echo(f"{len(triples)} images of {data}\n{convention(size)}")
         reports = []
-        for kind, name in chosen:
-            reports.append(_report(kind, name, triples, device, size, batch))
+        for name, predict in methods:
+            reports.append(evaluate(triples, predict, method=name, size=size, batch=batch, progress=True))
             click.echo(f"\n{reports[-1].table()}")
         if csv_file:
             write_csv(csv_file, reports)

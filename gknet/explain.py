@@ -274,9 +274,9 @@ def command(image: Path, mask: Path, point: tuple[int, int] | None, output: Path
         raise click.ClickException(str(error)) from error
     if network.reference is None or network.kernels is None:
         raise click.ClickException(f"{weights} has no LRE or no kernels to explain: choose another network")
-    side = network.config.size
-    composite = upsampling.reduce_area(picture, side)
-    coverage = upsampling.reduce_area(foreground[..., None], side)[..., 0]
+    side = network.config.side(*picture.shape[:2])
+    composite = upsampling.enlarge(upsampling.reduce_area(picture, side), side)
+    coverage = upsampling.enlarge(upsampling.reduce_area(foreground[..., None], side), side)[..., 0]
     seen = inside.look(
         network, torch.from_numpy(composite).permute(2, 0, 1).contiguous(), torch.from_numpy(coverage)[None]
     )

@@ -349,15 +349,17 @@ def _strength(strength: float) -> float:
 
 def _reduce(image: Array, mask: Array, size: int) -> tuple[upsampling.Float, upsampling.Float]:
     """Colours [size, size, 1 or 3] in document values and mask [size, size], as the network is to see them."""
-    small_mask = upsampling.reduce_area(mask[..., None], size)[..., 0]
+    small_mask = upsampling.enlarge(upsampling.reduce_area(mask[..., None], size), size)[..., 0]
     if image.shape[2] in (1, 3):
-        return upsampling.reduce_area(image, size), small_mask
-    if image[..., -1].min() >= upsampling.full_scale(image.dtype):
-        return upsampling.reduce_area(image, size)[..., :-1], small_mask
-    reduced = upsampling.reduce_area(image, size, premultiply=True)
-    if not reduced[..., -1].any():
-        raise ValueError("the image is fully transparent; there is nothing to match the foreground to")
-    return upsampling.fill_absent(reduced[..., :-1], reduced[..., -1:]), small_mask
+        colours = upsampling.reduce_area(image, size)
+    elif image[..., -1].min() >= upsampling.full_scale(image.dtype):
+        colours = upsampling.reduce_area(image, size)[..., :-1]
+    else:
+        reduced = upsampling.reduce_area(image, size, premultiply=True)
+        if not reduced[..., -1].any():
+            raise ValueError("the image is fully transparent; there is nothing to match the foreground to")
+        colours = upsampling.fill_absent(reduced[..., :-1], reduced[..., -1:])
+    return upsampling.enlarge(colours, size), small_mask
 
 
 def _unblended(composite: upsampling.Float, harmonized: upsampling.Float, mask: upsampling.Float) -> upsampling.Float:

@@ -34,6 +34,9 @@ class GKNetConfig:
     max_size: int = 0
     """Documents that have the pixels are shown at up to this many a side, a multiple of :data:`STEP`. 0 = at ``size``,
     as in the paper."""
+    enlarge: float = 1.0
+    """Documents that have fewer pixels are shown this much larger a side than they are. Training enlarges crops, so
+    things look larger there (the train-test resolution discrepancy of Touvron et al., NeurIPS 2019)."""
     widths: tuple[int, ...] = (256, 128, 64, 32)
     """Encoder channels ``C_E^l``, deepest first. OPEN: the iSSAM U-Net's depth 4 and 32 base channels."""
     trunk: int = 0
@@ -103,9 +106,9 @@ class GKNetConfig:
         return self.widths[: self.decoder_levels or None]
 
     def side(self, height: int, width: int) -> int:
-        """Side of the square at which a document of this size is shown: as many pixels as it has, but at least
-        ``size`` squared and at most ``max_size`` squared."""
-        side = round(math.sqrt(height * width) / STEP) * STEP
+        """Side of the square at which a document of this size is shown: that of a square of as many pixels as it has,
+        times ``enlarge``, but at least ``size`` and at most ``max_size``."""
+        side = round(self.enlarge * math.sqrt(height * width) / STEP) * STEP
         return max(self.size, min(side, self.max_size))
 
 
@@ -240,20 +243,33 @@ class GKNet(nn.Module):
         hard = mask > 0.5 * mask.amax((1, 2, 3), keepdim=True)
         changed, memory = composite, None
         for left in reversed(range(self.config.looks)):
-            change, memory = self._look(composite, changed, hard, memory, global_only=self.global_only or left > 0)
+            global_only = self.global_only or left > 0
+            # Every other look sees a mirrored picture: then what one gets wrong the next does not get wrong alike.
+            mirrored = left % 2 == 1
+            change, memory = self._look(composite, changed, hard, memory, global_only=global_only, mirrored=mirrored)
             changed = (changed + change).to(composite.dtype)
         # I_h = decoder * M + (1 - M) * I_c: a lerp for soft masks, a select for the background (sec. 3.1).
         return torch.where(mask > 0, torch.lerp(composite, changed, mask), composite)
 
     def _look(
-        self, composite: Tensor, changed: Tensor, hard: Tensor, memory: Tensor | None, *, global_only: bool
+        self,
+        composite: Tensor,
+        changed: Tensor,
+        hard: Tensor,
+        memory: Tensor | None,
+        *,
+        global_only: bool,
+        mirrored: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """A look at the composite with its foreground as changed so far: what is to be added to ``changed``, all of it
-        [B, 3, H, W], and what the next look remembers of this one."""
+        [B, 3, H, W], and what the next look remembers of this one. A mirrored one decides a global tone, which has no
+        left and right."""
         small, small_mask = torch.where(hard, changed, composite), hard.to(composite.dtype)
         factor = composite.shape[-1] // self.config.trunk if self.config.trunk else 1
         if factor > 1:
             small, small_mask = F.avg_pool2d(small, factor), F.avg_pool2d(small_mask, factor)
+        if mirrored:
+            small, small_mask = small.flip(-1), small_mask.flip(-1)
         features = self._encode(small, small_mask)  # deepest first
         statistics = tokens = None
         if self.statistics is not None:

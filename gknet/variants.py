@@ -16,9 +16,9 @@ VARIANTS: dict[str, GKNetConfig] = {
     "gknet-kpb-lre": replace(_PAPER, scf=False),
     # The same modules on pixels folded four by four, with statistics tokens and a tone output; looks twice.
     "gknet-lite": GKNetConfig(
-        max_size=448,
+        max_size=512,
+        enlarge=1.25,
         widths=(96, 64, 48, 32),
-        trunk=256,
         unshuffle=4,
         separable=True,
         chroma=True,

@@ -18,28 +18,24 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from torch import Tensor, nn
 
-from gknet import variants, weights
+from gknet import Harmonizer, variants, weights
 from gknet.data.iharmony4 import DataError, Triple, read_triples
 from gknet.evaluate import (
     GROUPS,
+    Predict,
     Report,
     Row,
     Score,
     baseline_method,
     command,
     evaluate,
-    evaluate_network,
+    harmonizer_method,
     predictions_method,
 )
+from gknet.network import GKNetConfig
 
 Array = npt.NDArray[Any]
 ROWS = ["HA", "HB", "ALL", "0-5%", "5-15%", "15-100%"]
-
-
-class Identity(nn.Module):
-    def forward(self, composite: Tensor, mask: Tensor) -> Tensor:
-        assert composite.shape[1] == 3 and mask.shape[1] == 1 and not self.training
-        return composite
 
 
 def run(*arguments: object) -> Result:
@@ -196,37 +192,49 @@ def test_a_flat_folder_that_cannot_tell_two_sub_sets_apart(small_iharmony: Path,
     assert evaluate(triples, predict, method="composite", size=64) == untouched(small_iharmony)
 
 
-@pytest.mark.parametrize("as_path", [True, False])
-def test_an_identity_network_gives_the_composites_figures(small_iharmony: Path, as_path: bool) -> None:
-    network = Identity().train()
-    data: Path | list[Triple] = small_iharmony if as_path else read_triples(small_iharmony, "test")
-    assert evaluate_network(network, data, "cpu", method="composite", size=64, batch=2) == untouched(small_iharmony)
-    assert network.training
+class Fixed(nn.Module):
+    """A network of one answer."""
+
+    def __init__(self, answer: Sequence[float], **config: Any) -> None:
+        super().__init__()
+        self.config = GKNetConfig(**config)
+        self.answer = torch.tensor(answer)[:, None, None]
+        self.sides: list[int] = []
+
+    def forward(self, composite: Tensor, mask: Tensor) -> Tensor:
+        self.sides.append(composite.shape[-1])
+        return torch.where(mask > 0, self.answer.expand_as(composite), composite)
 
 
-def test_a_networks_output_is_clamped_and_rounded(small_iharmony: Path) -> None:
-    class Fixed(nn.Module):
-        def forward(self, composite: Tensor, mask: Tensor) -> Tensor:
-            return torch.tensor([-0.2, 1.3, 100.6 / 255])[:, None, None].expand_as(composite)
+def method_of(network: nn.Module) -> Predict:
+    return harmonizer_method(Harmonizer(network=network, model="fixed", device="cpu"))  # type: ignore[arg-type]
 
+
+def test_weights_are_scored_as_a_document_of_that_size_is_harmonized(small_iharmony: Path) -> None:
     triples = read_triples(small_iharmony, "test")
 
     def fixed(part: Sequence[Triple], composites: Array, masks: Array) -> Array:
-        return np.broadcast_to(np.array([0, 255, 101], np.uint8), composites.shape)
+        return np.where(masks[..., None], np.array([0, 255, 101], np.uint8), composites)
 
-    expected = evaluate(triples, fixed, method="fixed", size=32)
-    assert evaluate_network(Fixed(), triples, "cpu", method="fixed", size=32) == expected
+    expected = evaluate(triples, fixed, method="fixed", size=64)
+    network = Fixed([-0.2, 1.3, 100.6 / 255], size=64)
+    assert evaluate(triples, method_of(network), method="fixed", size=64) == expected
+    network = Fixed([0.5, 0.5, 0.5], size=64, max_size=96, enlarge=1.5)
+    evaluate(triples, method_of(network), method="fixed", size=64)
+    assert set(network.sides) == {96}
+
+
+def test_masks_that_leave_nothing_to_do_leave_the_composite(small_iharmony: Path) -> None:
+    triples = read_triples(small_iharmony, "test")[:2]
+    composites = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    masks = np.stack([np.zeros((64, 64), bool), np.ones((64, 64), bool)])
+    assert np.array_equal(method_of(Fixed([0.5, 0.5, 0.5], size=64))(triples, composites, masks), composites)
 
 
 def test_a_network_that_is_not_finite(small_iharmony: Path) -> None:
-    class Broken(nn.Module):
-        def forward(self, composite: Tensor, mask: Tensor) -> Tensor:
-            return torch.where(mask.mean((1, 2, 3), keepdim=True) > 0.3, torch.nan, composite)
-
-    network = Broken().train()
-    with pytest.raises(ValueError, match="not finite for HB/b1_1_1.png"):
-        evaluate_network(network, small_iharmony, "cpu", size=32)
-    assert network.training
+    triples = read_triples(small_iharmony, "test")
+    with pytest.raises(ValueError, match=f"{triples[0].subset}/{triples[0].name}: .* returned NaN"):
+        evaluate(triples, method_of(Fixed([float("nan")] * 3, size=32)), method="broken", size=32)
 
 
 @pytest.mark.parametrize("change", [lambda c: c[:, :-1], lambda c: c.astype(np.float32)])
@@ -333,7 +341,6 @@ def test_weights_from_a_file(small_iharmony: Path, tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["--weights", "no-such-network", "--device", "cpu"], 1, "no-such-network"),
-        (["--weights", "gknet-lite", "--size", "100"], 2, "multiples of 32"),
         (["--csv", "no/such/folder/x.csv"], 2, "there is no folder"),
     ],
 )
@@ -345,7 +352,8 @@ def test_what_cannot_be_done(small_iharmony: Path, arguments: list[str], code: i
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_a_device_that_is_not_there(small_iharmony: Path) -> None:
     result = run("--data", small_iharmony, "--weights", "gknet-lite", "--device", "cuda")
-    assert result.exit_code == 2 and "no cuda device" in result.output
+    assert result.exit_code == 1 and "no device 'cuda'" in result.output
+    assert "fMSE" not in result.output, "it comes before anything is scored"
 
 
 def test_a_broken_data_set(small_iharmony: Path) -> None:

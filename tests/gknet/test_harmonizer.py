@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,10 +26,10 @@ class Affine(nn.Module):
     """A network of a known colour change, blended and composed as GKNet does (paper sec. 3.1). It keeps what it saw."""
 
     def __init__(
-        self, slope: tuple[float, ...] = SLOPE, offset: tuple[float, ...] = OFFSET, size: int = 64, max_size: int = 0
+        self, slope: tuple[float, ...] = SLOPE, offset: tuple[float, ...] = OFFSET, size: int = 64, **config: Any
     ) -> None:
         super().__init__()
-        self.config = GKNetConfig(size=size, max_size=max_size)
+        self.config = GKNetConfig(size=size, **config)
         self.slope, self.offset = (torch.tensor(x)[:, None, None] for x in (slope, offset))
         self.composite: Tensor | None = None
         self.mask: Tensor | None = None
@@ -222,6 +224,17 @@ def test_the_network_sees_as_many_pixels_as_the_document_has_within_its_limits(
     assert network.composite.shape[2:] == (64, 64)
 
 
+@pytest.mark.parametrize(("shape", "side"), [((20, 30), 64), ((64, 64), 96), ((60, 90), 96), ((96, 96), 128)])
+def test_a_small_document_is_shown_larger_within_the_limits(shape: tuple[int, int], side: int) -> None:
+    network = Affine(max_size=128, enlarge=1.5)
+    image, mask = picture(*shape), disc(*shape)
+    result = harmonizer(network)(image, mask)
+    assert network.composite is not None and network.composite.shape[2:] == (side, side)
+    expected = np.rint((image / 255 * SLOPE + OFFSET) * 255)
+    assert np.abs(np.asarray(result)[mask].astype(float) - expected[mask]).max() <= 1
+    assert np.array_equal(np.asarray(result)[~mask], image[~mask])
+
+
 def test_of_a_context_box_its_own_pixels_count() -> None:
     network = Affine(max_size=128)
     image, mask = picture(200, 300), np.zeros((200, 300), bool)
@@ -230,10 +243,11 @@ def test_of_a_context_box_its_own_pixels_count() -> None:
     assert network.composite is not None and network.composite.shape[2:] == (96, 96)
 
 
-@pytest.mark.parametrize("side", [256, 352, 448])
+@pytest.mark.parametrize("side", [256, 352, 512])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_at_its_own_size_the_networks_output_is_returned(dtype: str, side: int) -> None:
     network = perturbed()
+    network.config = dataclasses.replace(network.config, enlarge=1.0)
     image, mask = picture(side, side, dtype=dtype), disc(side, side)
     scale = np.float32(np.iinfo(dtype).max if dtype != "float32" else 1)
     with torch.inference_mode():

@@ -203,9 +203,10 @@ def test_positions_are_relative_to_the_picture() -> None:
     assert len({tuple(v) for v in small[0].flatten(1).T.round(decimals=4).tolist()}) == 16
 
 
-def test_lite_gives_the_same_change_at_its_trunk_and_at_four_times() -> None:
-    """Its trunk sees the area average, and coefficients are grown to the picture."""
+def test_a_trunk_gives_the_same_change_at_its_size_and_at_four_times() -> None:
+    """A trunk sees the area average, and coefficients are grown to the picture."""
     model = perturbed("gknet-lite")
+    model.config = dataclasses.replace(model.config, trunk=256)
     composite, mask = inputs(1, 256, 256)
     large, large_mask = (torch.nn.functional.interpolate(x, scale_factor=4, mode="nearest") for x in (composite, mask))
     with torch.no_grad():
@@ -228,7 +229,7 @@ def test_global_only_rests_decoder_and_kernels() -> None:
     assert resting == {"tokens", "reference", "kernels", "decoder", "head"}
 
 
-def test_the_second_look_sees_what_the_first_has_made() -> None:
+def test_the_second_look_sees_what_the_first_has_made_of_the_mirrored_picture() -> None:
     twice = perturbed("gknet-lite")
     once = GKNet(dataclasses.replace(twice.config, looks=1)).eval()
     once.load_state_dict({k: v for k, v in twice.state_dict().items() if "remember" not in k})
@@ -240,7 +241,9 @@ def test_the_second_look_sees_what_the_first_has_made() -> None:
         assert twice.statistics is not None and twice.statistics.remember is not None
         nn.init.zeros_(twice.statistics.remember.weight)
         forgotten = twice(composite, mask)
-        torch.testing.assert_close(forgotten, once(once(composite, mask), mask))
+        first = once(composite.flip(-1), mask.flip(-1)).flip(-1)
+        torch.testing.assert_close(forgotten, once(first, mask))
+        assert float((first - once(composite, mask)).abs().max()) > 1e-3, "mirrored or not is the same"
     assert float((remembered - forgotten).abs().max()) > 1e-3, "what the first look saw is not remembered"
 
 
@@ -259,7 +262,7 @@ def test_the_encoder_sees_chroma_where_asked() -> None:
     seen = []
     model.encoder[0].register_forward_pre_hook(lambda _, x: seen.append(x[0]))
     model(composite, mask)
-    planes = torch.nn.functional.pixel_shuffle(seen[0], model.config.unshuffle)
+    planes = torch.nn.functional.pixel_shuffle(seen[-1], model.config.unshuffle)  # the last look is not mirrored
     luma = (composite[0] * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0)
     torch.testing.assert_close(planes[0, 4], composite[0, 0] - luma)
     torch.testing.assert_close(planes[0, 5], composite[0, 2] - luma)

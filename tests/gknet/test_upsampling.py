@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from gknet import upsampling
-from gknet.upsampling import Box, LocalModel, fill_absent, fit, interpolate, reduce_area
+from gknet.upsampling import Box, LocalModel, enlarge, fill_absent, fit, interpolate, reduce_area
 
 SIZE = 32
 
@@ -53,12 +54,25 @@ def test_reduction_is_the_mean_over_each_cell(height: int, width: int, channels:
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (20, 100), (100, 17)])
-def test_a_short_side_is_enlarged_bilinearly(height: int, width: int) -> None:
+def test_a_short_side_keeps_its_pixels(height: int, width: int) -> None:
     image = rng().random((height, width, 3), dtype=np.float32)
-    rows = growth_weights(height, SIZE) if height < SIZE else area_weights(height, SIZE)
-    columns = growth_weights(width, SIZE) if width < SIZE else area_weights(width, SIZE)
+    rows, columns = area_weights(height, min(height, SIZE)), area_weights(width, min(width, SIZE))
     expected = np.einsum("ij,jkc,lk->ilc", rows, image, columns, optimize=True)
     np.testing.assert_allclose(reduce_area(image, SIZE), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (31, 32), (32, 11), (32, 32)])
+def test_enlargement_is_cubic(height: int, width: int) -> None:
+    """Against Pillow's bicubic filter, which has Keys' a as well; but at edges, which do not repeat there."""
+    image = rng().random((height, width, 3), dtype=np.float32)
+    planes = [Image.fromarray(image[..., c]).resize((SIZE, SIZE), Image.Resampling.BICUBIC) for c in range(3)]
+    expected = np.clip(np.stack([np.asarray(plane) for plane in planes], -1), 0, 1)
+    grown = enlarge(image, SIZE)
+    assert grown.dtype == np.float32 and grown.shape == (SIZE, SIZE, 3)
+    inner = slice(6, -6)
+    np.testing.assert_allclose(grown[inner, inner], expected[inner, inner], atol=1e-5)
+    assert grown.min() >= 0 and grown.max() <= 1
+    np.testing.assert_allclose(enlarge(np.full((height, width, 1), 0.3, np.float32), SIZE), 0.3, rtol=1e-6)
 
 
 def test_a_full_mask_never_exceeds_one() -> None:
