@@ -90,8 +90,8 @@ class GKNetConfig:
     statistics_bins: int = 0
     """Tones by which the statistics tell detail apart. 0 = statistics of colour alone."""
     looks: int = 1
-    """How often the picture is looked at. Each look but the last decides a global tone alone, and the next one sees
-    what that has made of the composite. 1 = the paper's."""
+    """How often the picture is looked at: every other time mirrored, the last time not. Each look but the last decides
+    a global tone alone, and the next one sees what that has made of the composite. 1 = the paper's."""
     decoder_levels: int = 0
     """Levels that decoder and kernels reach, counted from the deepest; above them is the encoder alone. 0 = all, the
     paper's. Fewer only with the ``tone`` output, whose coefficients may be coarse."""
