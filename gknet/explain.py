@@ -16,7 +16,7 @@ from torch import Tensor
 from gknet import figures, inside, upsampling
 from gknet.data.composites import to_lab
 from gknet.figures import Values
-from gknet.harmonizer import Harmonizer
+from gknet.harmonizer import Harmonizer, as_seen
 from gknet.inside import Inside, Level
 
 Row = list[tuple[str, Image.Image]]
@@ -275,8 +275,7 @@ def command(image: Path, mask: Path, point: tuple[int, int] | None, output: Path
     if network.reference is None or network.kernels is None:
         raise click.ClickException(f"{weights} has no LRE or no kernels to explain: choose another network")
     side = network.config.side(*picture.shape[:2])
-    composite = upsampling.enlarge(upsampling.reduce_area(picture, side), side)
-    coverage = upsampling.enlarge(upsampling.reduce_area(foreground[..., None], side), side)[..., 0]
+    composite, coverage = as_seen(picture, foreground, side)
     seen = inside.look(
         network, torch.from_numpy(composite).permute(2, 0, 1).contiguous(), torch.from_numpy(coverage)[None]
     )

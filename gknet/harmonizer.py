@@ -172,7 +172,7 @@ class Harmonizer:
             seen, coverage, foreground = document[box.slices], coverage[box.slices], foreground.within(box)
             size = self.network.config.side(*seen.shape[:2])
             with stage("reduce"):
-                colours, small_mask = _reduce(seen, coverage, size)
+                colours, small_mask = as_seen(seen, coverage, size)
                 composite = np.clip(space.to_srgb(colours), 0, 1)
             with stage("network"):
                 harmonized = self._run(composite, small_mask)
@@ -347,7 +347,7 @@ def _strength(strength: float) -> float:
     return float(strength)
 
 
-def _reduce(image: Array, mask: Array, size: int) -> tuple[upsampling.Float, upsampling.Float]:
+def as_seen(image: Array, mask: Array, size: int) -> tuple[upsampling.Float, upsampling.Float]:
     """Colours [size, size, 1 or 3] in document values and mask [size, size], as the network is to see them."""
     small_mask = upsampling.enlarge(upsampling.reduce_area(mask[..., None], size), size)[..., 0]
     if image.shape[2] in (1, 3):

@@ -117,6 +117,8 @@ def enlarge(image: Float, size: int) -> Float:
     Returns:
         float32 [size, size, C], limited to 0..1.
     """
+    if image.shape[:2] == (size, size):  # no copy of what is as it should be
+        return image
     for axis in (0, 1):
         if image.shape[axis] != size:
             image = _grow_cubic(image, size, axis=axis)
