@@ -57,8 +57,14 @@ def resize(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
-def blur(picture: Tensor) -> Tensor:
-    """3x3 box, by sums of shifted views: several times faster on a CPU than pooling."""
-    x = F.pad(picture, [1, 1, 1, 1], mode="replicate")
-    x = x[..., :-2] + x[..., 1:-1] + x[..., 2:]
-    return (x[..., :-2, :] + x[..., 1:-1, :] + x[..., 2:, :]) / 9
+def blur(picture: Tensor, radius: int = 1) -> Tensor:
+    """Mean over ``2 * radius + 1`` pixels a side, edges repeated, by sums of shifted views: several times faster on a
+    CPU than pooling."""
+    x, side = F.pad(picture, [radius] * 4, mode="replicate"), 2 * radius + 1
+    for axis in (-1, -2):
+        length = x.shape[axis] - side + 1
+        total = x.narrow(axis, 0, length).clone()
+        for i in range(1, side):
+            total += x.narrow(axis, i, length)
+        x = total
+    return x / side**2

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gknet.data.jpeg import compress
+from gknet.data.pasting import paste
 from gknet.data.photos import PhotoSet
 from gknet.data.transfers import (
     GRADE_SCALE,
@@ -31,6 +32,9 @@ from gknet.layers import blur
 
 Draw = Callable[..., Tensor]
 """(*shape) -> random numbers."""
+
+_LEFT = 1e-3
+"""Share of the picture that a pasted foreground must fill: one that is too thin stays where it stands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +85,18 @@ class CompositesConfig:
     """Share of the composites that are saved as JPEG, half of them with halved chroma (4:2:0), at"""
     jpeg_quality: tuple[float, float] = (80.0, 98.0)
     """a quality drawn from this range: the finest detail does not survive it, and must not be all that is gone by."""
+    pasted: float = 0.7
+    """Share of the composites whose foreground lies over a background that never held it (gknet.data.pasting), drawn
+    anew on both sides of the seam within"""
+    margin: tuple[int, int] = (1, 6)
+    """pixels, with a mask blurred at most"""
+    softness: int = 3
+    """times."""
 
 
-AS_IS = CompositesConfig(foreign_mask=0.0, grade=0.0, sharpen=(0.0, 0.0), own_detail=0.0, untouched=0.0, jpeg=0.0)
+AS_IS = CompositesConfig(
+    foreign_mask=0.0, grade=0.0, sharpen=(0.0, 0.0), own_detail=0.0, untouched=0.0, jpeg=0.0, pasted=0.0
+)
 """Changed pictures of photos as they come, to judge by: what only widens the training data stays out."""
 
 
@@ -93,7 +106,7 @@ class Batch:
 
     Attributes:
         composite: [B, 3, H, W], sRGB 0..1, of 8-bit values.
-        mask: [B, 1, H, W], 0 or 1.
+        mask: [B, 1, H, W], 0 or 1, or with a soft edge where the foreground is pasted.
         real: [B, 3, H, W], sRGB 0..1; equals the composite outside the foreground's soft rim, but for the composite's
         compression.
     """
@@ -209,14 +222,23 @@ class Composer:
         opacity = soft.flatten(1).gather(1, index) * (found & (uniform(count) >= config.untouched))[:, None]
         changed = torch.lerp(pixels, changed.clamp(0, 1), opacity[..., None])
         composite = real.flatten(2).scatter(2, index[:, None].expand(-1, 3, -1), changed.transpose(1, 2))
-        composite = (composite.view_as(real) * 255).round() / 255
+        composite, mask = composite.view_as(real), (soft >= 0.5).float()
+        rows = (uniform(count) < config.pasted).nonzero()[:, 0]
+        low, high = config.margin
+        margin = int(torch.randint(low, high + 1, (), generator=generator))
+        softness = int(torch.randint(config.softness + 1, (), generator=generator))
+        if len(rows):
+            laid = paste(composite[rows], real[rows], mask[rows], margin=margin, softness=softness)
+            left = laid[2].mean((1, 2, 3)) > _LEFT
+            composite[rows[left]], real[rows[left]], mask[rows[left]] = (x[left] for x in laid)
+        composite, real = ((x * 255).round() / 255 for x in (composite, real))
 
         low, high = config.jpeg_quality
         quality, halved = (low + (high - low) * uniform(count)).round(), uniform(count) < 0.5
         rows = (uniform(count) < config.jpeg).nonzero()[:, 0]
         if len(rows):
             composite[rows] = compress(composite[rows], quality[rows], halved[rows])
-        return Batch(composite, (soft >= 0.5).float(), real)
+        return Batch(composite, mask, real)
 
     def _crop(self, photo: Tensor, mask_id: Tensor, random: Tensor) -> tuple[Tensor, Tensor]:
         """Random resized crop and flip -> real [B, 3, H, W] in 0..1, soft mask [B, 1, H, W]. Keeps some foreground in

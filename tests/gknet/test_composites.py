@@ -75,7 +75,7 @@ def test_same_seed_same_batch_other_seed_other_batch(photos: PhotoSet) -> None:
 def test_a_batch_is_what_training_expects(photos: PhotoSet) -> None:
     batch = Composer(photos, size=64).batch(32, 3)
     assert batch.composite.shape == batch.real.shape == (32, 3, 64, 64) and batch.mask.shape == (32, 1, 64, 64)
-    assert set(batch.mask.unique().tolist()) == {0.0, 1.0}
+    assert batch.mask.min() == 0 and batch.mask.max() == 1
     for x in (batch.composite, batch.real):
         assert float(x.min()) >= 0 and float(x.max()) <= 1
         torch.testing.assert_close(x * 255, (x * 255).round(), atol=1e-3, rtol=0)  # 8-bit values
@@ -164,6 +164,20 @@ def test_compressed_share(photos: PhotoSet) -> None:
     assert 0.25 < float(touched.float().mean()) < 0.75
     loss = ((plain.composite - half.composite) * 255).square().mean((1, 2, 3))[touched]
     assert 0.1 < float(loss.min()) and float(loss.max()) < 200
+
+
+def test_pasted_share(photos: PhotoSet) -> None:
+    plain, pasted = (
+        Composer(photos, size=64, config=replace(AS_IS, pasted=share)).batch(64, 8) for share in (0.0, 1.0)
+    )
+    other = (plain.real != pasted.real).flatten(1).any(1)
+    assert other.float().mean() > 0.8  # what is too thin stays where it stands
+    assert torch.equal(pasted.composite[~other], plain.composite[~other])
+    where = pasted.mask == 0
+    assert torch.equal((pasted.composite * where)[other], (pasted.real * where)[other])
+    assert (pasted.mask[other].mean((1, 2, 3)) > 0.001).all()
+    half = Composer(photos, size=64, config=replace(AS_IS, pasted=0.5)).batch(64, 8)
+    assert 0.2 < (plain.real != half.real).flatten(1).any(1).float().mean() < 0.8
 
 
 def test_balance_evens_out_the_sources(photos: PhotoSet) -> None:
