@@ -147,6 +147,16 @@ def report(name: str, harmonizer: Harmonizer, batch: Batch) -> None:
     click.echo(f"  ratio {ratio:.3f}  gain {gain:+.2f} dB  worse {worse:.1%}")
 
 
+def report_change(name: str, harmonizer: Harmonizer, batch: Batch) -> None:
+    """Print how much harmonizing changes composites that fit."""
+    change = (harmonize(harmonizer, batch) - batch.composite).abs().mean(1, keepdim=True) * 255
+    inside = (change * batch.mask).sum((1, 2, 3)) / batch.mask.sum((1, 2, 3)).clamp_min(1)
+    click.echo(
+        f"{name}, mean change in grey levels: {float(change.mean()):.2f} over the picture, "
+        f"{float(inside.mean()):.2f} over the foreground (median {float(inside.median()):.2f})"
+    )
+
+
 def plot(path: Path, ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> None:
     """Histograms of the generator's and the benchmark's composites, one panel a measure."""
     import matplotlib
@@ -177,15 +187,14 @@ def main(photos: Path, benchmark: Path, name: str, path: Path | None) -> None:
     data, names = load_photos(photos, SIZE)
     _, held = data.split(400, names)
     real = untouched(held)
-    change = (harmonize(harmonizer, real) - real.real).abs().mean(1, keepdim=True) * 255
-    inside = (change * real.mask).sum((1, 2, 3)) / real.mask.sum((1, 2, 3)).clamp_min(1)
-    click.echo(
-        f"untouched held-out photos, mean change in grey levels: {float(change.mean()):.2f} over the picture, "
-        f"{float(inside.mean()):.2f} over the foreground (median {float(inside.median()):.2f})"
+    drawn, pasted = (
+        joined([composer.batch(32, 7_000_000 + i) for i in range(20)])
+        for composer in (Composer(held, size=SIZE, config=replace(AS_IS, pasted=share)) for share in (0.0, 1.0))
     )
-    statistics = Composer(held, size=SIZE, config=AS_IS)
-    drawn = joined([statistics.batch(32, 7_000_000 + i) for i in range(20)])
+    report_change("untouched held-out photos", harmonizer, real)
+    report_change("what fits, pasted", harmonizer, replace(pasted, composite=pasted.real))
     report("held-out photos, own generator", harmonizer, drawn)
+    report("the same, pasted", harmonizer, pasted)
     report("held-out photos, second generator", harmonizer, regraded(real))
 
     triples = IHarmony4(read_triples(benchmark, "test"), SIZE)

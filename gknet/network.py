@@ -22,6 +22,9 @@ from gknet.statistics import StatisticsPath
 
 STEP = 32
 """Sides of what the network sees are multiples of this many pixels."""
+CUT = 0.55
+"""A soft mask is hard above this share of its highest value. Not at half: hard masks that were made smaller or larger
+have halves all along their edges, and rounding would fray them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,12 +238,12 @@ class GKNet(nn.Module):
         Args:
             composite: ``I_c``, [B, 3, H, W], float, sRGB 0..1; H and W multiples of :data:`STEP`.
             mask: ``M``, [B, 1, H, W], 0..1, 1 = foreground. Soft edges are for the composition; what decides the change
-                sees them hard, cut at half of the mask's highest value, as in training.
+                sees them hard, cut at :data:`CUT` of the mask's highest value.
 
         Returns:
             ``I_h``, [B, 3, H, W], not clamped. Where the mask is 0 the pixel is the composite's, bit for bit.
         """
-        hard = mask > 0.5 * mask.amax((1, 2, 3), keepdim=True)
+        hard = mask > CUT * mask.amax((1, 2, 3), keepdim=True)
         changed, memory = composite, None
         for left in reversed(range(self.config.looks)):
             global_only = self.global_only or left > 0

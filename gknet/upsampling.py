@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Array = NDArray[Any]
 Float = NDArray[np.float32]
@@ -119,32 +120,10 @@ def enlarge(image: Float, size: int) -> Float:
     """
     if image.shape[:2] == (size, size):  # no copy of what is as it should be
         return image
-    for axis in (0, 1):
-        if image.shape[axis] != size:
-            image = _grow_cubic(image, size, axis=axis)
-    return np.clip(image, 0, 1)
-
-
-def _grow_cubic(low: Float, length: int, *, axis: int) -> Float:
-    cells = low.shape[axis]
-    place = (np.arange(length) + 0.5) * (cells / length) - 0.5
-    before = np.floor(place).astype(np.intp)
-    share = (place - before).astype(np.float32)
-    shape = [1] * low.ndim
-    shape[axis] = -1
-    grown = np.zeros([length if i == axis else side for i, side in enumerate(low.shape)], np.float32)
-    for tap in range(-1, 3):
-        at = np.clip(before + tap, 0, cells - 1)  # edges repeat
-        grown += np.take(low, at, axis=axis) * _keys(np.abs(share - tap)).reshape(shape)
-    return grown
-
-
-def _keys(distance: Float) -> Float:
-    """Keys' kernel with a = -1/2, of which quadratic pictures are kept exactly: distances 0..2 -> weights."""
-    near = (1.5 * distance - 2.5) * distance**2 + 1
-    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-    weights: Float = np.where(distance <= 1, near, far)
-    return weights
+    planes = [Image.fromarray(image[..., c]) for c in range(image.shape[2])]
+    grown = [np.asarray(plane.resize((size, size), Image.Resampling.BICUBIC)) for plane in planes]
+    limited: Float = np.clip(np.stack(grown, -1), 0, 1)
+    return limited
 
 
 def _values(image: Array, out: Float, premultiply: bool) -> Float:
