@@ -22,7 +22,7 @@ import click
 import torch
 
 from gknet import weights
-from gknet.data.composites import AS_IS, Batch, Composer, CompositesConfig
+from gknet.data.composites import AS_IS, PASTED, Batch, Composer, CompositesConfig
 from gknet.data.photos import PhotoSet, load_photos
 from gknet.layers import batch_norms
 from gknet.losses import foreground_mse
@@ -163,7 +163,7 @@ def pools(training: PhotoSet, held: PhotoSet, size: int, pictures: int) -> dict[
         "balanced": (held, transfers),
         "compressed": (held, replace(transfers, balance=0.0, jpeg=1.0)),
         "own detail": (held, replace(transfers, balance=0.0, own_detail=1.0)),
-        "pasted": (held, replace(transfers, balance=0.0, pasted=1.0)),
+        "pasted": (held, replace(PASTED, photographic=0.0, partial=0.0, gradient=0.0, balance=0.0)),
         "trained on": (training, transfers),
         "own": (held, AS_IS),
     }

@@ -25,7 +25,7 @@ from gknet.data.photos import PhotoSet, load_photos
 from gknet.data.transfers import linear_to_srgb, srgb_to_linear
 
 SIZE = 256
-AS_IS = replace(composites.AS_IS, crop=(1.0, 1.0))
+AS_IS, PASTED = (replace(config, crop=(1.0, 1.0)) for config in (composites.AS_IS, composites.PASTED))
 
 
 def cdl(pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -189,7 +189,7 @@ def main(photos: Path, benchmark: Path, name: str, path: Path | None) -> None:
     real = untouched(held)
     drawn, pasted = (
         joined([composer.batch(32, 7_000_000 + i) for i in range(20)])
-        for composer in (Composer(held, size=SIZE, config=replace(AS_IS, pasted=share)) for share in (0.0, 1.0))
+        for composer in (Composer(held, size=SIZE, config=config) for config in (AS_IS, PASTED))
     )
     report_change("untouched held-out photos", harmonizer, real)
     report_change("what fits, pasted", harmonizer, replace(pasted, composite=pasted.real))

@@ -89,15 +89,17 @@ class CompositesConfig:
     """Share of the composites whose foreground lies over a background that never held it (gknet.data.pasting), drawn
     anew on both sides of the seam within"""
     margin: tuple[int, int] = (1, 6)
-    """pixels, with a mask blurred at most"""
-    softness: int = 3
-    """times."""
+    """pixels, with a mask blurred"""
+    softness: tuple[int, int] = (0, 3)
+    """times: as a cut-out's edge is hard or soft."""
 
 
 AS_IS = CompositesConfig(
     foreign_mask=0.0, grade=0.0, sharpen=(0.0, 0.0), own_detail=0.0, untouched=0.0, jpeg=0.0, pasted=0.0
 )
 """Changed pictures of photos as they come, to judge by: what only widens the training data stays out."""
+PASTED = replace(AS_IS, pasted=1.0, margin=(3, 3), softness=(1, 1))
+"""The same as people paste them."""
 
 
 @dataclass
@@ -224,9 +226,9 @@ class Composer:
         composite = real.flatten(2).scatter(2, index[:, None].expand(-1, 3, -1), changed.transpose(1, 2))
         composite, mask = composite.view_as(real), (soft >= 0.5).float()
         rows = (uniform(count) < config.pasted).nonzero()[:, 0]
-        low, high = config.margin
-        margin = int(torch.randint(low, high + 1, (), generator=generator))
-        softness = int(torch.randint(config.softness + 1, (), generator=generator))
+        margin, softness = (
+            int(torch.randint(low, high + 1, (), generator=generator)) for low, high in (config.margin, config.softness)
+        )
         if len(rows):
             laid = paste(composite[rows], real[rows], mask[rows], margin=margin, softness=softness)
             left = laid[2].mean((1, 2, 3)) > _LEFT

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gknet.data.composites import AS_IS, Batch, Composer, CompositesConfig, looks_wrong
+from gknet.data.composites import AS_IS, PASTED, Batch, Composer, CompositesConfig, looks_wrong
 from gknet.data.photos import PhotoSet, load_photos
 from gknet.data.transfers import luma
 from gknet.layers import blur
@@ -167,16 +167,14 @@ def test_compressed_share(photos: PhotoSet) -> None:
 
 
 def test_pasted_share(photos: PhotoSet) -> None:
-    plain, pasted = (
-        Composer(photos, size=64, config=replace(AS_IS, pasted=share)).batch(64, 8) for share in (0.0, 1.0)
-    )
+    plain, pasted = (Composer(photos, size=64, config=config).batch(64, 8) for config in (AS_IS, PASTED))
     other = (plain.real != pasted.real).flatten(1).any(1)
     assert other.float().mean() > 0.8  # what is too thin stays where it stands
     assert torch.equal(pasted.composite[~other], plain.composite[~other])
     where = pasted.mask == 0
     assert torch.equal((pasted.composite * where)[other], (pasted.real * where)[other])
     assert (pasted.mask[other].mean((1, 2, 3)) > 0.001).all()
-    half = Composer(photos, size=64, config=replace(AS_IS, pasted=0.5)).batch(64, 8)
+    half = Composer(photos, size=64, config=replace(PASTED, pasted=0.5)).batch(64, 8)
     assert 0.2 < (plain.real != half.real).flatten(1).any(1).float().mean() < 0.8
 
 
