@@ -157,13 +157,14 @@ def renew_norms(model: GKNet, batches: Iterable[Batch]) -> None:
 def pools(training: PhotoSet, held: PhotoSet, size: int, pictures: int) -> dict[str, list[Batch]]:
     """Fixed composites to be judged by: held out as they come, drawn with balance, saved as JPEG, with a foreground of
     its own sharpness, pasted, of photos trained on, and as the generator draws them."""
-    transfers = replace(AS_IS, photographic=0.0, partial=0.0, gradient=0.0)
+    alone = {"photographic": 0.0, "partial": 0.0, "gradient": 0.0}
+    transfers = replace(AS_IS, **alone)
     wanted = {
         "held out": (held, replace(transfers, balance=0.0)),
         "balanced": (held, transfers),
         "compressed": (held, replace(transfers, balance=0.0, jpeg=1.0)),
         "own detail": (held, replace(transfers, balance=0.0, own_detail=1.0)),
-        "pasted": (held, replace(PASTED, photographic=0.0, partial=0.0, gradient=0.0, balance=0.0)),
+        "pasted": (held, replace(PASTED, **alone, balance=0.0)),
         "trained on": (training, transfers),
         "own": (held, AS_IS),
     }

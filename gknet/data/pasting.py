@@ -20,7 +20,7 @@ def paste(
     over the other with a soft edge.
 
     Args:
-        composite: [B, 3, H, W], 0..1, equal to ``real`` where the mask is 0.
+        composite: [B, 3, H, W], 0..1. What lies outside the mask is not used.
         real: [B, 3, H, W], 0..1.
         mask: [B, 1, H, W], 0 or 1.
         margin: pixels on each side that are not gone by. A foreground too thin to have others is left out.

@@ -76,6 +76,8 @@ def test_a_batch_is_what_training_expects(photos: PhotoSet) -> None:
     batch = Composer(photos, size=64).batch(32, 3)
     assert batch.composite.shape == batch.real.shape == (32, 3, 64, 64) and batch.mask.shape == (32, 1, 64, 64)
     assert batch.mask.min() == 0 and batch.mask.max() == 1
+    in_place = Composer(photos, size=64, config=CompositesConfig(pasted=0.0)).batch(32, 3)
+    assert set(in_place.mask.unique().tolist()) == {0.0, 1.0}
     for x in (batch.composite, batch.real):
         assert float(x.min()) >= 0 and float(x.max()) <= 1
         torch.testing.assert_close(x * 255, (x * 255).round(), atol=1e-3, rtol=0)  # 8-bit values
