@@ -32,9 +32,9 @@ from gknet.train import decay_groups, judge
 EMA = 0.998
 WARMUP = 200
 WEIGHT_DECAY = 0.1
-PHASES = (("global", 0.87, 2e-3), ("local", 0.13, 2e-3))
-"""What learns, its share of the time, its highest learning rate."""
-LOCAL = CompositesConfig(untouched=0.3)
+PHASES = (("global", 0.87, 2e-3), ("local", 1.0, 2e-3))
+"""What learns, for which share of the time that is left, its highest learning rate."""
+LOCAL = CompositesConfig(untouched=0.3, photographic=0.35, partial=0.2, grade=0.5, foreign_mask=0.1)
 NEAR = replace(LOCAL, gradient=0.1)
 SEEN = {"local": LOCAL, "near": NEAR, "wide": replace(NEAR, grade=0.6, foreign_mask=0.15)}
 """What the local part sees; and the global part, wide first and from SETTLED on near."""
@@ -165,7 +165,9 @@ def pools(training: PhotoSet, held: PhotoSet, size: int, pictures: int) -> dict[
         "compressed": (held, replace(transfers, balance=0.0, jpeg=1.0)),
         "own detail": (held, replace(transfers, balance=0.0, own_detail=1.0)),
         "pasted": (held, replace(PASTED, **alone, balance=0.0)),
+        "pasted moves": (held, replace(PASTED, **alone | {"photographic": 1.0}, balance=0.0)),
         "trained on": (training, transfers),
+        "pasted, trained on": (training, replace(PASTED, **alone, balance=0.0)),
         "own": (held, AS_IS),
     }
     found = {}
@@ -183,7 +185,7 @@ def pools(training: PhotoSet, held: PhotoSet, size: int, pictures: int) -> dict[
     "--size",
     "sizes",
     multiple=True,
-    default=(320, 256, 320),
+    default=(320, 256),
     show_default=True,
     help="Sides of the composites, in turn; of photos that are no smaller.",
 )
@@ -232,7 +234,6 @@ def main(
     tell("before")
     renew_norms(average, (composers[i]["near"].batch(counts[i], 66_000_000 + n) for n, i in enumerate(8 * turns)))
     tell("norms renewed")
-    total = seconds - (time.monotonic() - began) - 8
     for phase, share, top in PHASES:
         model.load_state_dict(average.state_dict())
         kind = "local" if phase == "local" else "wide"
@@ -241,9 +242,10 @@ def main(
             torch.cuda.current_stream().wait_stream(side)
         step = Step(model, average, phase, examples)
         start, steps, losses, since, look = time.monotonic(), 0, torch.zeros((), device=device), 0, every
+        length = share * (began + seconds - start - 8)
         which = turns[0]
         batch = examples[which]
-        while (done := (time.monotonic() - start) / (share * total)) < 1:
+        while (done := (time.monotonic() - start) / length) < 1:
             lr = top * min((steps + 1) / WARMUP, 1.0) * 0.5 * (1 + math.cos(math.pi * done))
             if kind == "wide" and done > SETTLED:
                 kind = "near"
