@@ -1,4 +1,5 @@
-"""Ten minutes of training on one GPU, each step captured as a CUDA graph: what made version 6 of `gknet-lite`.
+"""Ten minutes of training on one GPU, each step captured as a CUDA graph: what made version 6 of `gknet-lite`, drawing
+what the run after version 7 drew (docs/training.md).
 
     python benchmarks/gpu_training.py --data PHOTOS --out FOLDER [--init gknet-lite] [--seconds 584]
 
