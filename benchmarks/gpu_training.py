@@ -25,6 +25,7 @@ import torch
 from gknet import weights
 from gknet.data.composites import AS_IS, PASTED, Batch, Composer, CompositesConfig
 from gknet.data.photos import PhotoSet, load_photos
+from gknet.experts import one
 from gknet.layers import batch_norms
 from gknet.losses import foreground_mse
 from gknet.network import GKNet
@@ -214,7 +215,7 @@ def main(
         composers.append({kind: Composer(training, size=size, config=c) for kind, c in SEEN.items()})
         judged |= {f"{name} {size}": pool for name, pool in pools(training, held, size, pictures).items()}
     torch.manual_seed(0)
-    model = weights.load(init, device)
+    model = one(weights.load(init, device))
     model.encoder.to(memory_format=torch.channels_last)
     average = copy.deepcopy(model).requires_grad_(False)
     out.mkdir(parents=True, exist_ok=True)

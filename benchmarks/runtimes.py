@@ -44,8 +44,9 @@ def torch_run(name: str) -> Run:
     from torch.nn.utils import convert_conv2d_weight_memory_format
 
     from gknet import Harmonizer
+    from gknet.experts import one
 
-    network = Harmonizer.load("gknet-lite", "cpu").network
+    network = one(Harmonizer.load("gknet-lite", "cpu").network)
     if "plain layout" in name:
         convert_conv2d_weight_memory_format(network, torch.contiguous_format)
 
@@ -92,11 +93,12 @@ def export(model: str) -> None:
     import torch
 
     from gknet import Harmonizer
+    from gknet.experts import one
 
     mask = torch.zeros(1, 1, SIDE, SIDE)
     with torch.no_grad():
         program = torch.onnx.export(
-            Harmonizer.load("gknet-lite", "cpu").network, (torch.rand(1, 3, SIDE, SIDE), mask), dynamo=True
+            one(Harmonizer.load("gknet-lite", "cpu").network), (torch.rand(1, 3, SIDE, SIDE), mask), dynamo=True
         )
     assert program is not None
     program.save(model)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gknet import figures, inside, upsampling
 from gknet.data.composites import to_lab
+from gknet.experts import Experts
 from gknet.figures import Values
 from gknet.harmonizer import Harmonizer, as_seen
 from gknet.inside import Inside, Level
@@ -272,13 +273,17 @@ def command(image: Path, mask: Path, point: tuple[int, int] | None, output: Path
         network = Harmonizer.load(weights, "cpu").network
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    if network.reference is None or network.kernels is None:
-        raise click.ClickException(f"{weights} has no LRE or no kernels to explain: choose another network")
     side = network.config.side(*picture.shape[:2])
     composite, coverage = as_seen(picture, foreground, side)
-    seen = inside.look(
-        network, torch.from_numpy(composite).permute(2, 0, 1).contiguous(), torch.from_numpy(coverage)[None]
-    )
+    image_seen = torch.from_numpy(composite).permute(2, 0, 1).contiguous()
+    mask_seen = torch.from_numpy(coverage)[None]
+    if isinstance(network, Experts):
+        experts, network = network, network.of(image_seen[None], mask_seen[None])
+        read = "pasted" if network is experts.pasted else "changed where it stands"
+        click.echo(f"by its seam, the foreground was {read}: the network for such is shown")
+    if network.reference is None or network.kernels is None:
+        raise click.ClickException(f"{weights} has no LRE or no kernels to explain: choose another network")
+    seen = inside.look(network, image_seen, mask_seen)
     cell = _cell(coverage, point, size, seen.grid)
 
     scale = _SIDE / max(size)

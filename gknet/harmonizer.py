@@ -19,6 +19,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from gknet import upsampling, weights
 from gknet.color import document_space
+from gknet.experts import Experts
 from gknet.layers import fold_batch_norm
 from gknet.network import GKNet
 from gknet.upsampling import Box
@@ -57,12 +58,13 @@ class Harmonizer:
     """A network on a device, ready to harmonize. :meth:`load` makes one out of shipped weights.
 
     Args:
-        network: in eval mode, on ``device``; see :class:`gknet.network.GKNet` for what it takes and returns.
+        network: one, or two experts, in eval mode, on ``device``; see :meth:`gknet.network.GKNet.forward` for what they
+            take and return.
         model: its name, for reports.
         device: where it is.
     """
 
-    def __init__(self, *, network: GKNet, model: str, device: str) -> None:
+    def __init__(self, *, network: GKNet | Experts, model: str, device: str) -> None:
         self.network = network
         self.model = model
         self.device = device

@@ -115,6 +115,11 @@ class GKNetConfig:
         return max(self.size, min(side, self.max_size))
 
 
+def hard(mask: Tensor) -> Tensor:
+    """[B, 1, H, W] -> bool: above :data:`CUT` of each mask's highest value."""
+    return mask > CUT * mask.amax((1, 2, 3), keepdim=True)
+
+
 class UpBlock(nn.Module):
     """One decoder level: grow, halve the channels, join the encoder feature, two convolutions, S2AM where asked."""
 
@@ -243,13 +248,13 @@ class GKNet(nn.Module):
         Returns:
             ``I_h``, [B, 3, H, W], not clamped. Where the mask is 0 the pixel is the composite's, bit for bit.
         """
-        hard = mask > CUT * mask.amax((1, 2, 3), keepdim=True)
+        inside = hard(mask)
         changed, memory = composite, None
         for left in reversed(range(self.config.looks)):
             global_only = self.global_only or left > 0
             # Every other look sees a mirrored picture: then what one gets wrong the next does not get wrong alike.
             mirrored = left % 2 == 1
-            change, memory = self._look(composite, changed, hard, memory, global_only=global_only, mirrored=mirrored)
+            change, memory = self._look(composite, changed, inside, memory, global_only=global_only, mirrored=mirrored)
             changed = (changed + change).to(composite.dtype)
         # I_h = decoder * M + (1 - M) * I_c: a lerp for soft masks, a select for the background (sec. 3.1).
         return torch.where(mask > 0, torch.lerp(composite, changed, mask), composite)
@@ -258,7 +263,7 @@ class GKNet(nn.Module):
         self,
         composite: Tensor,
         changed: Tensor,
-        hard: Tensor,
+        inside: Tensor,
         memory: Tensor | None,
         *,
         global_only: bool,
@@ -267,7 +272,7 @@ class GKNet(nn.Module):
         """A look at the composite with its foreground as changed so far: what is to be added to ``changed``, all of it
         [B, 3, H, W], and what the next look remembers of this one. A mirrored one decides a global tone, which has no
         left and right."""
-        small, small_mask = torch.where(hard, changed, composite), hard.to(composite.dtype)
+        small, small_mask = torch.where(inside, changed, composite), inside.to(composite.dtype)
         factor = composite.shape[-1] // self.config.trunk if self.config.trunk else 1
         if factor > 1:
             small, small_mask = F.avg_pool2d(small, factor), F.avg_pool2d(small_mask, factor)

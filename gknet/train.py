@@ -152,13 +152,14 @@ class Trainer:
         from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
         from gknet import variants, weights
+        from gknet.experts import one
 
         self.config, self.device = config, device
         self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         if config.batch % self.world:
             raise ValueError(f"a batch of {config.batch} does not divide among {self.world} processes")
         torch.manual_seed(config.seed)
-        model = weights.load(config.init) if config.init else variants.create(config.model)
+        model = one(weights.load(config.init)) if config.init else variants.create(config.model)
         self.model: GKNet = model.to(device)
         if config.global_only and self.model.statistics is None:
             raise ValueError(f"{config.model} has no global tone to train alone: leave out --global-only")
@@ -459,7 +460,7 @@ def _sheet(trainer: Trainer, batch: Batch) -> Tensor:
     help="paper: section 4.1.",
 )
 @click.option("--model", help="Network to train, by name.")
-@click.option("--init", help="Weights to start from: a name or a file.")
+@click.option("--init", help="Weights to start from: a name or a file; of two experts the one for pastes.")
 @click.option("--size", type=int, help="Side of the training pictures, pixels.")
 @click.option("--batch", type=int, help="Pictures a step, over all processes.")
 @click.option("--steps", type=int, help="End after so many steps.")

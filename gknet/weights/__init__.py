@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from gknet.experts import Experts
 from gknet.network import GKNet, GKNetConfig
 
 FOLDER = Path(__file__).parent
@@ -29,8 +30,8 @@ def available() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
 
 
-def save(path: str | Path, model: GKNet, extra: dict[str, str]) -> None:
-    """Write a network atomically.
+def save(path: str | Path, model: GKNet | Experts, extra: dict[str, str]) -> None:
+    """Write a network, or two experts, atomically.
 
     Args:
         path: the file to write.
@@ -45,8 +46,8 @@ def save(path: str | Path, model: GKNet, extra: dict[str, str]) -> None:
     partial.replace(path)
 
 
-def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> GKNet:
-    """A network in eval mode on ``device``.
+def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> GKNet | Experts:
+    """A network, or two experts, in eval mode on ``device``.
 
     Args:
         name_or_path: a shipped name (see :func:`available`) or a file written by :func:`save`.
@@ -58,7 +59,8 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> GKNet:
     try:
         fields: dict[str, Any] = json.loads(metadata["config"])
         settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-        model = GKNet(GKNetConfig(**settings))
+        several = any(name.startswith("seam.") for name in tensors)
+        model = (Experts if several else GKNet)(GKNetConfig(**settings))
         model.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -16,6 +16,7 @@ from PIL import Image
 
 from gknet import explain, figures, inside, variants, weights
 from gknet.cli import main
+from gknet.experts import one
 from gknet.modulation import modulate
 from gknet.network import GKNet
 
@@ -28,7 +29,7 @@ PICTURES = ("change", "kernels", "features", "attention")
 
 @pytest.fixture(scope="module")
 def lite() -> GKNet:
-    return weights.load("gknet-lite")
+    return one(weights.load("gknet-lite"))
 
 
 def pair(size: int = 256) -> tuple[torch.Tensor, torch.Tensor]:
@@ -132,6 +133,7 @@ def test_the_command_draws_and_takes_the_point(tmp_path: Path) -> None:
     for name, more in (("middle", []), ("corner", ["--point", "1,1"])):
         result = CliRunner().invoke(main, [*arguments, str(tmp_path / name), *more])
         assert result.exit_code == 0, result.output
+        assert "the foreground was changed where it stands" in result.output
         assert sorted(path.name for path in (tmp_path / name).iterdir()) == sorted(
             [*(f"{picture}.png" for picture in PICTURES), "index.html"]
         )

@@ -1,0 +1,39 @@
+"""Two networks of one kind, and the seam that says which of them a picture gets."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gknet.network import GKNet, GKNetConfig, hard
+from gknet.seam import SeamReader, pieces
+
+
+class Experts(nn.Module):
+    """One network for foregrounds that were changed where they stand, one for pastes.
+
+    Taught both, a network loses on the one what it gains on the other (docs/training.md, "Version 8"): at a seam that
+    tells the change it should look there, and where none does it must not.
+    """
+
+    def __init__(self, config: GKNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.seam = SeamReader()
+        self.in_place = GKNet(config)
+        self.pasted = GKNet(config)
+
+    def of(self, composite: Tensor, mask: Tensor) -> GKNet:
+        """The network for one picture: [1, 3, H, W] and [1, 1, H, W] as :meth:`GKNet.forward` takes them."""
+        pasted = self.seam(pieces(composite, hard(mask).to(composite.dtype))) > 0
+        return self.pasted if bool(pasted) else self.in_place
+
+    def forward(self, composite: Tensor, mask: Tensor) -> Tensor:
+        """As :meth:`GKNet.forward`, each picture by its own network."""
+        pictures = zip(composite.split(1), mask.split(1), strict=True)
+        return torch.cat([self.of(picture, its)(picture, its) for picture, its in pictures])
+
+
+def one(network: GKNet | Experts) -> GKNet:
+    """A single network to go on training: of two experts the one for pastes."""
+    return network.pasted if isinstance(network, Experts) else network
