@@ -1,4 +1,5 @@
-"""Two networks of one kind, and the seam that says which of them a picture gets."""
+"""Two networks of one kind, and the seam that says which of them a picture gets: a mixture of experts (Jacobs et al.,
+1991) whose gate is taught apart. Not in the paper."""
 
 from __future__ import annotations
 
