@@ -1,6 +1,6 @@
 """Teach a seam reader to tell pastes, and join it with the two networks that it chooses between (gknet.experts).
 
-    python benchmarks/seam_training.py --data PHOTOS --out FILE [--in-place FILE --pasted FILE] [--composites 24000]
+    python benchmarks/seam_training.py --data PHOTOS --out FILE [--in-place FILE --pasted FILE] [--composites 20000]
 
 On two cores the composites take ten minutes and the reader two.
 """
@@ -69,6 +69,12 @@ def draw(composer: Composer, seed: int) -> tuple[Tensor, Tensor]:
     composite, real, mask = batch.composite, batch.real, batch.mask.clone()
     kind = torch.multinomial(torch.tensor(SHARES), BATCH, replacement=True, generator=generator)
 
+    rows = ((kind < PASTED) & (torch.rand(BATCH, generator=generator) < 0.5)).nonzero()[:, 0]
+    if len(rows):  # a selection that ends within the object: on both sides of the seam is the same
+        within = (blur(mask[rows], integer(1, 4)) > 0.999).float()
+        left = within.mean((1, 2, 3)) > 1e-3
+        rows, within = rows[left], within[left]
+        composite[rows], mask[rows] = real[rows].lerp(composite[rows], within), within
     rows = (kind == 1).nonzero()[:, 0]
     if len(rows):
         composite[rows] = real[rows].lerp(composite[rows], mask[rows] * soft(mask[rows], integer(1, 3)))
@@ -81,7 +87,7 @@ def draw(composer: Composer, seed: int) -> tuple[Tensor, Tensor]:
         kind[rows[~left]] = 0
     rows = (kind == 3).nonzero()[:, 0]
     if len(rows):
-        cut = (blur(mask[rows], integer(0, 2)) > 0.999).float()  # the more is cut off, the less comes along
+        cut = (blur(mask[rows], integer(0, 3)) > 0.999).float()  # the more is cut off, the less comes along
         opacity = soft(cut, integer(0, 2)) * (cut if integer(0, 1) else 1)
         other = (rows + 1 + torch.randint(BATCH - 1, rows.shape, generator=generator)) % BATCH
         composite[rows] = real[other].lerp(composite[rows], opacity)
@@ -161,7 +167,7 @@ def judge(reader: SeamReader, seen: Tensor, kinds: Tensor) -> str:
 )
 @click.option("--pasted", default="gknet-lite", show_default=True, help="Weights for pastes.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Weights to write.")
-@click.option("--composites", default=24_000, show_default=True, help="To learn from.")
+@click.option("--composites", default=20_000, show_default=True, help="To learn from.")
 def main(data: str, in_place: str, pasted: str, out: Path, composites: int) -> None:
     """Train, say how many held-out composites are read right, and write all of it."""
     photos, names = load_photos(data, max(SIZES) * 9 // 8)

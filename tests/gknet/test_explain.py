@@ -133,7 +133,7 @@ def test_the_command_draws_and_takes_the_point(tmp_path: Path) -> None:
     for name, more in (("middle", []), ("corner", ["--point", "1,1"])):
         result = CliRunner().invoke(main, [*arguments, str(tmp_path / name), *more])
         assert result.exit_code == 0, result.output
-        assert "the foreground was changed where it stands" in result.output
+        assert "the foreground was pasted" in result.output
         assert sorted(path.name for path in (tmp_path / name).iterdir()) == sorted(
             [*(f"{picture}.png" for picture in PICTURES), "index.html"]
         )
