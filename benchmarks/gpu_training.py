@@ -1,7 +1,7 @@
-"""Ten minutes of training on one GPU, each step captured as a CUDA graph: what made version 6 of `gknet-lite`, drawing
-what the run after version 7 drew (docs/training.md).
+"""Ten minutes of training on one GPU, each step captured as a CUDA graph: what made both networks of `gknet-lite`, each
+now drawing its own kind of composites (docs/training.md).
 
-    python benchmarks/gpu_training.py --data PHOTOS --out FOLDER [--init gknet-lite] [--seconds 584]
+    python benchmarks/gpu_training.py --data PHOTOS --out FOLDER [--expert pasted] [--init gknet-lite] [--seconds 584]
 
 `gknet train` launches every kernel of a step from Python. Here the step is a graph that the GPU replays, one for each
 size of composite, while Python makes the next batch on a second stream. Encoder and global tone learn for 87 % of the
@@ -25,7 +25,7 @@ import torch
 from gknet import weights
 from gknet.data.composites import AS_IS, PASTED, Batch, Composer, CompositesConfig
 from gknet.data.photos import PhotoSet, load_photos
-from gknet.experts import one
+from gknet.experts import Experts
 from gknet.layers import batch_norms
 from gknet.losses import foreground_mse
 from gknet.network import GKNet
@@ -36,10 +36,11 @@ WARMUP = 200
 WEIGHT_DECAY = 0.1
 PHASES = (("global", 0.87, 2e-3), ("local", 1.0, 2e-3))
 """What learns, for which share of the time that is left, its highest learning rate."""
-LOCAL = CompositesConfig(untouched=0.3, photographic=0.35, partial=0.2, grade=0.5, foreign_mask=0.1)
-NEAR = replace(LOCAL, gradient=0.1)
-SEEN = {"local": LOCAL, "near": NEAR, "wide": replace(NEAR, grade=0.6, foreign_mask=0.15)}
-"""What the local part sees; and the global part, wide first and from SETTLED on near."""
+LOCAL = CompositesConfig(untouched=0.3, photographic=0.35, partial=0.2, grade=0.6, foreign_mask=0.15)
+SEEN = {"local": LOCAL, "global": replace(LOCAL, gradient=0.1)}
+"""What each part sees."""
+PASTED_SHARE = {"pasted": 1.0, "in_place": 0.0}
+"""Which of the composites are pasted, for each of gknet.experts."""
 SETTLED = 0.65
 """From this part of the global part's time on, batch norm's statistics stand still, as in use."""
 
@@ -182,6 +183,9 @@ def pools(training: PhotoSet, held: PhotoSet, size: int, pictures: int) -> dict[
 @click.command()
 @click.option("--data", required=True, type=click.Path(exists=True, file_okay=False), help="Photos with masks.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for weights.")
+@click.option(
+    "--expert", type=click.Choice(list(PASTED_SHARE)), default="pasted", show_default=True, help="Which learns."
+)
 @click.option("--init", default="gknet-lite", show_default=True, help="Weights to start from.")
 @click.option(
     "--size",
@@ -196,7 +200,15 @@ def pools(training: PhotoSet, held: PhotoSet, size: int, pictures: int) -> dict[
 @click.option("--seconds", default=584.0, show_default=True, help="Of the whole program.")
 @click.option("--every", default=90.0, show_default=True, help="Seconds between looks at the pools.")
 def main(
-    data: str, out: Path, init: str, sizes: Sequence[int], pixels: int, pictures: int, seconds: float, every: float
+    data: str,
+    out: Path,
+    expert: str,
+    init: str,
+    sizes: Sequence[int],
+    pixels: int,
+    pictures: int,
+    seconds: float,
+    every: float,
 ) -> None:
     """Train, and print the figures as it goes."""
     began = time.monotonic()
@@ -212,10 +224,12 @@ def main(
         # Split first, so that photos held out are the same at every size, and those of every other run.
         split = photos.split(min(400, len(names) // 4), names)
         training, held = (part.at_least(size).to(device) for part in split)
-        composers.append({kind: Composer(training, size=size, config=c) for kind, c in SEEN.items()})
+        seen = {part: replace(config, pasted=PASTED_SHARE[expert]) for part, config in SEEN.items()}
+        composers.append({part: Composer(training, size=size, config=config) for part, config in seen.items()})
         judged |= {f"{name} {size}": pool for name, pool in pools(training, held, size, pictures).items()}
     torch.manual_seed(0)
-    model = one(weights.load(init, device))
+    loaded = weights.load(init, device)
+    model = getattr(loaded, expert) if isinstance(loaded, Experts) else loaded
     model.encoder.to(memory_format=torch.channels_last)
     average = copy.deepcopy(model).requires_grad_(False)
     out.mkdir(parents=True, exist_ok=True)
@@ -223,34 +237,33 @@ def main(
     side = torch.cuda.Stream(priority=-1) if device.type == "cuda" else None
     drawn = 0
 
-    def compose(which: int, kind: str) -> Batch:
+    def compose(which: int, part: str) -> Batch:
         nonlocal drawn
         drawn += 1
         with torch.cuda.stream(side):  # without a stream: nothing
-            return composers[which][kind].batch(counts[which], 77_000_000 + drawn)
+            return composers[which][part].batch(counts[which], 77_000_000 + drawn)
 
     def tell(what: str) -> None:
         figures = {name: [round(x, 4) for x in judge(average, batches)] for name, batches in judged.items()}
         click.echo(f"{time.monotonic() - began:.0f} s  {what}  {json.dumps(figures)}")
 
     tell("before")
-    renew_norms(average, (composers[i]["near"].batch(counts[i], 66_000_000 + n) for n, i in enumerate(8 * turns)))
+    renew_norms(average, (composers[i]["global"].batch(counts[i], 66_000_000 + n) for n, i in enumerate(8 * turns)))
     tell("norms renewed")
     for phase, share, top in PHASES:
         model.load_state_dict(average.state_dict())
-        kind = "local" if phase == "local" else "wide"
-        examples = [compose(which, kind) for which in range(len(distinct))]
+        examples = [compose(which, phase) for which in range(len(distinct))]
         if side:
             torch.cuda.current_stream().wait_stream(side)
         step = Step(model, average, phase, examples)
         start, steps, losses, since, look = time.monotonic(), 0, torch.zeros((), device=device), 0, every
         length = share * (began + seconds - start - 8)
-        which = turns[0]
+        which, settled = turns[0], False
         batch = examples[which]
         while (done := (time.monotonic() - start) / length) < 1:
             lr = top * min((steps + 1) / WARMUP, 1.0) * 0.5 * (1 + math.cos(math.pi * done))
-            if kind == "wide" and done > SETTLED:
-                kind = "near"
+            if phase == "global" and done > SETTLED and not settled:
+                settled = True
                 step.settle()
             if side:
                 torch.cuda.current_stream().wait_stream(side)
@@ -260,7 +273,7 @@ def main(
             if side and step.copied:
                 side.wait_event(step.copied)
             which = turns[steps % len(turns)]
-            batch = compose(which, kind)
+            batch = compose(which, phase)
             if time.monotonic() - start > look:
                 tell(f"{phase} step {steps} lr {lr:.1e} loss {float(losses) / (steps - since):.5f}")
                 weights.save(out / "now.safetensors", average, {"recipe": f"{Path(__file__).name}, not finished"})
