@@ -2,7 +2,7 @@
 
     python benchmarks/seam_training.py --data PHOTOS --out FILE [--in-place FILE --pasted FILE] [--composites 20000]
 
-On two cores the composites take ten minutes and the reader two.
+Beside other work, two cores took twelve minutes for the composites and six for the reader.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gknet import weights
-from gknet.data.composites import Composer, CompositesConfig
+from gknet.data.composites import LEFT, Composer, CompositesConfig
 from gknet.data.jpeg import compress
 from gknet.data.pasting import paste
 from gknet.data.photos import PhotoSet, load_photos
-from gknet.experts import Experts
-from gknet.layers import blur
+from gknet.experts import Experts, one
+from gknet.layers import blur, soften
 from gknet.network import hard
 from gknet.seam import SeamReader, pieces
 
@@ -72,23 +72,23 @@ def draw(composer: Composer, seed: int) -> tuple[Tensor, Tensor]:
     rows = ((kind < PASTED) & (torch.rand(BATCH, generator=generator) < 0.5)).nonzero()[:, 0]
     if len(rows):  # a selection that ends within the object: on both sides of the seam is the same
         within = (blur(mask[rows], integer(1, 4)) > 0.999).float()
-        left = within.mean((1, 2, 3)) > 1e-3
+        left = within.mean((1, 2, 3)) > LEFT
         rows, within = rows[left], within[left]
         composite[rows], mask[rows] = real[rows].lerp(composite[rows], within), within
     rows = (kind == 1).nonzero()[:, 0]
     if len(rows):
-        composite[rows] = real[rows].lerp(composite[rows], mask[rows] * soft(mask[rows], integer(1, 3)))
+        composite[rows] = real[rows].lerp(composite[rows], mask[rows] * soften(mask[rows], integer(1, 3)))
     rows = (kind == 2).nonzero()[:, 0]
     if len(rows):
         margin, softness = integer(1, 6), integer(0, 3)
         laid, _, opacity = paste(composite[rows], real[rows], mask[rows], margin=margin, softness=softness)
-        left = opacity.mean((1, 2, 3)) > 1e-3
+        left = opacity.mean((1, 2, 3)) > LEFT
         composite[rows[left]], mask[rows[left]] = laid[left], opacity[left]
         kind[rows[~left]] = 0
     rows = (kind == 3).nonzero()[:, 0]
     if len(rows):
         cut = (blur(mask[rows], integer(0, 3)) > 0.999).float()  # the more is cut off, the less comes along
-        opacity = soft(cut, integer(0, 2)) * (cut if integer(0, 1) else 1)
+        opacity = soften(cut, integer(0, 2)) * (cut if integer(0, 1) else 1)
         other = (rows + 1 + torch.randint(BATCH - 1, rows.shape, generator=generator)) % BATCH
         composite[rows] = real[other].lerp(composite[rows], opacity)
         mask[rows] = opacity if integer(0, 2) else (opacity > 0.5).float()  # some save no soft mask
@@ -102,13 +102,6 @@ def draw(composer: Composer, seed: int) -> tuple[Tensor, Tensor]:
         side = round(composite.shape[-1] * scale)
         composite, mask = resized(composite, side).clamp(0, 1), resized(mask, side)
     return (pieces(composite, hard(mask).float(), SEEN) * 255).round().byte(), kind
-
-
-def soft(mask: Tensor, times: int) -> Tensor:
-    """Blurred so many times."""
-    for _ in range(times):
-        mask = blur(mask)
-    return mask
 
 
 def resized(picture: Tensor, side: int) -> Tensor:
@@ -173,11 +166,10 @@ def main(data: str, in_place: str, pasted: str, out: Path, composites: int) -> N
     photos, names = load_photos(data, max(SIZES) * 9 // 8)
     training, held = photos.split(min(400, len(names) // 4), names)
     torch.manual_seed(0)
-    experts = Experts(weights.load(pasted).config)
-    for part, name in (("in_place", in_place), ("pasted", pasted)):
-        network = weights.load(name)
-        network = getattr(network, part) if isinstance(network, Experts) else network
-        getattr(experts, part).load_state_dict(network.state_dict())
+    parts = one(weights.load(in_place), "in_place"), one(weights.load(pasted), "pasted")
+    experts = Experts(parts[1].config)
+    for mine, given in zip((experts.in_place, experts.pasted), parts, strict=True):
+        mine.load_state_dict(given.state_dict())
     seen, kinds = collect(training, composites, CONFIG, 1_000_000)
     learn(experts.seam, seen, kinds >= PASTED)
     click.echo(judge(experts.seam, *collect(held, 2000, replace(CONFIG, foreign_mask=0.0), 2_000_000)))

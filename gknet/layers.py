@@ -57,6 +57,13 @@ def resize(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
+def soften(mask: Tensor, times: int) -> Tensor:
+    """A mask blurred (3x3) so many times."""
+    for _ in range(times):
+        mask = blur(mask)
+    return mask
+
+
 def blur(picture: Tensor, radius: int = 1) -> Tensor:
     """Mean over ``2 * radius + 1`` pixels a side, edges repeated, by sums of shifted views: several times faster on a
     CPU than pooling."""

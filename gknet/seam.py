@@ -16,20 +16,19 @@ SIDE = 2 * REACH + 1
 """Pixels a side of a piece of the seam."""
 PIECES = 512
 """Pieces looked at, spread along the whole seam."""
+WIDTH = 128
+"""Of the layer that sees a piece."""
+FEATURES = 64
+"""What is known of each piece; their mean and deviation over the pieces decide."""
 
 
 class SeamReader(nn.Module):
-    """Tells pastes by small pieces of the seam, each turned so that the foreground lies on the same side.
+    """Tells pastes by small pieces of the seam, each turned so that the foreground lies on the same side."""
 
-    Args:
-        width: of the layer that sees a piece.
-        features: what is known of each piece; their mean and deviation over the pieces decide.
-    """
-
-    def __init__(self, *, width: int = 128, features: int = 64) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.piece = nn.Sequential(nn.Linear(4 * SIDE**2, width), nn.SiLU(), nn.Linear(width, features), nn.SiLU())
-        self.head = nn.Sequential(nn.Linear(2 * features, features), nn.SiLU(), nn.Linear(features, 1))
+        self.piece = nn.Sequential(nn.Linear(4 * SIDE**2, WIDTH), nn.SiLU(), nn.Linear(WIDTH, FEATURES), nn.SiLU())
+        self.head = nn.Sequential(nn.Linear(2 * FEATURES, FEATURES), nn.SiLU(), nn.Linear(FEATURES, 1))
 
     def forward(self, pieces: Tensor) -> Tensor:
         """What :func:`pieces` returns -> [B], above zero where the foreground looks pasted: the logarithm of the

@@ -33,7 +33,7 @@ from gknet.layers import blur
 Draw = Callable[..., Tensor]
 """(*shape) -> random numbers."""
 
-_LEFT = 1e-3
+LEFT = 1e-3
 """Share of the picture that a pasted foreground must fill: one that is too thin stays where it stands."""
 
 
@@ -231,7 +231,7 @@ class Composer:
         )
         if len(rows):
             laid = paste(composite[rows], real[rows], mask[rows], margin=margin, softness=softness)
-            left = laid[2].mean((1, 2, 3)) > _LEFT
+            left = laid[2].mean((1, 2, 3)) > LEFT
             composite[rows[left]], real[rows[left]], mask[rows[left]] = (x[left] for x in laid)
         composite, real = ((x * 255).round() / 255 for x in (composite, real))
 

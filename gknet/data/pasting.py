@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gknet.layers import blur
+from gknet.layers import blur, soften
 
 
 def paste(
@@ -34,9 +34,7 @@ def paste(
     foreground, cut = _extend(torch.cat([composite, real], 1), (near == 1).float(), reach)
     background, filled = _extend(real, (near == 0).float(), reach)
     background = torch.where(filled > 0, background, real)
-    opacity = mask * cut
-    for _ in range(softness):
-        opacity = blur(opacity)
+    opacity = soften(mask * cut, softness)
     pasted, target = (background.lerp(side, opacity) for side in foreground.split(3, 1))
     return pasted, target, opacity
 
