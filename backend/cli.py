@@ -26,8 +26,8 @@ from backend.link.messages import JOB_BYTES
 if TYPE_CHECKING:
     from backend.batch import Engine
     from backend.catalog import Item
+    from backend.composite import Composite
     from backend.engine import Harmonized
-    from backend.images import Pixels
     from backend.ledger import Ledger
     from backend.link.messages import Status
     from backend.places import Place
@@ -73,6 +73,14 @@ class _Group(click.Group):
             _fail(f"unexpected {type(error).__name__}: {error} (set {_DEBUG}=1 to see where)", status=1)
 
 
+_pasted = click.option(
+    "--pasted/--in-place",
+    default=None,
+    help="Whether the foreground was pasted, or is the photo's own with other colours. By default its edge is looked "
+    "at, which is not always right.",
+)
+
+
 @click.group(cls=_Group, invoke_without_command=True)
 @click.version_option(package_name="gknet-harmonize", prog_name="harmonize")
 @click.pass_context
@@ -110,11 +118,19 @@ def _defaults() -> dict[str, dict[str, Any]]:
     help="Let the daemon compute, and start it, or this process. By default a daemon that runs does, "
     "unless --device is given.",
 )
+@_pasted
 @click.option(
     "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="0 leaves the image as it is."
 )
 def run(
-    image: Path, mask: Path | None, output: Path, model: str, device: str, daemon: bool | None, strength: float
+    image: Path,
+    mask: Path | None,
+    output: Path,
+    model: str,
+    device: str,
+    daemon: bool | None,
+    pasted: bool | None,
+    strength: float,
 ) -> None:
     """Harmonize the foreground of IMAGE, which MASK shows in white, and write the whole image to OUT.
 
@@ -140,7 +156,7 @@ def run(
         images.check_output(output, inputs=[image] if mask is None else [image, mask])
         given = composite.read(image, mask)
         loss = images.losses(output, given.picture)
-        harmonized = _harmonize(given.seen, given.foreground, given.picture.icc, model, device, daemon)
+        harmonized = _harmonize(given, pasted, model, device, daemon)
         written = images.write(output, given.with_colours(harmonized, strength))
     except images.ImageFileError as error:
         raise BadInput(str(error)) from error
@@ -168,6 +184,7 @@ def _shard(context: click.Context, option: click.Parameter, value: str) -> tuple
 )
 @click.option("--model", default="auto", show_default=True, help="The network to use.")
 @click.option("--device", default="auto", show_default=True, help="Where it runs: auto, cpu, cuda or mps.")
+@_pasted
 @click.option(
     "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Where no manifest says otherwise."
 )
@@ -191,6 +208,7 @@ def batch(
     mask: str | None,
     model: str,
     device: str,
+    pasted: bool | None,
     strength: float,
     engine: str,
     resume: bool,
@@ -205,7 +223,7 @@ def batch(
     paths: s3://, gs:// and whatever else fsspec has.
 
     FOLDER gets the same tree. FOLDER/harmonize-batch has a contact sheet, what failed as a manifest, and what
-    --resume needs: it goes by the content of image and mask, the strength, the weights and the program's version, and
+    --resume needs: it goes by the content of image and mask, the options, the weights and the program's version, and
     makes again what is not there or was changed since.
     """
     from backend import catalog, ledger, places
@@ -217,7 +235,7 @@ def batch(
         items = catalog.read(source, out, rule=mask, strength=strength, stdin=sys.stdin)
         with (
             ledger.opened(out, shard, resume=resume) as opened,
-            _engine(engine, model, device, opened.staging) as entered,
+            _engine(engine, (model, device, pasted), opened.staging) as entered,
         ):
             summary, failures = _batch(catalog.shard(items, *shard), opened, entered, on_error == "stop")
     except (catalog.CatalogError, places.PlaceError) as error:
@@ -330,19 +348,19 @@ def doctor(as_json: bool) -> None:
 
 
 @contextmanager
-def _engine(name: str, model: str, device: str, staging: Place) -> Iterator[Engine]:
-    """What does a batch's work, for as long as the block."""
+def _engine(name: str, network: tuple[str, str, bool | None], staging: Place) -> Iterator[Engine]:
+    """What does a batch's work, for as long as the block, with a `Network` of these arguments."""
     from backend import batch, cluster, engine
 
     if name == "ray":
-        with cluster.connected(model, device, staging) as connected:
+        with cluster.connected(*network, staging) as connected:
             yield connected
         return
     try:
-        network = engine.Network(model, device)
+        here = engine.Network(*network)
     except ValueError as error:
         raise BadInput(str(error)) from error
-    yield batch.Here(network, staging)
+    yield batch.Here(here, staging)
 
 
 def _batch(items: list[Item], ledger: Ledger, engine: Engine, stop: bool) -> tuple[str, str]:
@@ -376,13 +394,12 @@ def _span(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _harmonize(
-    image: Pixels, foreground: Pixels, icc: bytes | None, model: str, device: str, daemon: bool | None
-) -> Harmonized:
+def _harmonize(given: Composite, pasted: bool | None, model: str, device: str, daemon: bool | None) -> Harmonized:
     """By the daemon, or in this process; where nobody has said which, in this process if the daemon does not do it."""
     from backend import engine
     from backend.link.messages import Code, LinkError
 
+    image, foreground, icc = given.seen, given.foreground, given.picture.icc
     named = _is_given("device")
     if daemon and named:
         raise click.UsageError("--daemon and --device exclude each other: harmonize serve --device tells the daemon")
@@ -390,14 +407,14 @@ def _harmonize(
         # What the settings say of models, the daemon knows by itself.
         asked = model if _is_given("model") else "auto"
         try:
-            return engine.by_daemon(image, foreground, icc=icc, model=asked, start=bool(daemon))
+            return engine.by_daemon(image, foreground, icc=icc, pasted=pasted, model=asked, start=bool(daemon))
         except LinkError as error:
             if error.code in (Code.BAD_IMAGE, Code.NO_FOREGROUND):
                 raise BadInput(str(error)) from error
             if daemon:
                 raise NoDaemon(str(error)) from error
     try:
-        return engine.Network(model, device)(image, foreground, icc=icc)
+        return engine.Network(model, device, pasted)(image, foreground, icc=icc)
     except ValueError as error:
         raise BadInput(str(error)) from error
 

@@ -30,9 +30,9 @@ _LOOK = 10.0
 class Worker:
     """What a worker's process holds."""
 
-    def start(self, model: str, device: str, staging: Place) -> str:
+    def start(self, model: str, device: str, pasted: bool | None, staging: Place) -> str:
         """Load the network. Returns its name and device. Raises ValueError: no such model or device."""
-        network = Network(model, device)
+        network = Network(model, device, pasted)
         self._maker = Maker(network, staging)
         return network.name
 
@@ -50,15 +50,16 @@ class Cluster:
     that one which kills its workers takes no other along.
 
     Args:
-        model, device: as :class:`backend.engine.Network` takes them; a file of weights must be there on every machine.
+        model, device, pasted: as :class:`backend.engine.Network` takes them; a file of weights must be there on every
+            machine.
         staging: where outputs are written before they are put into their places.
 
     Attributes:
         name: the networks and how many workers were started, for people.
     """
 
-    def __init__(self, model: str, device: str, staging: Place) -> None:
-        self._arguments = (model, device, staging)
+    def __init__(self, model: str, device: str, pasted: bool | None, staging: Place) -> None:
+        self._arguments = (model, device, pasted, staging)
         self._networks: list[str] = []
         self._workers: set[Any] = set()
         self._idle: dict[Any, int] = {}  # threads without a task
@@ -168,7 +169,7 @@ class Cluster:
 
 
 @contextmanager
-def connected(model: str, device: str, staging: Place) -> Iterator[Cluster]:
+def connected(model: str, device: str, pasted: bool | None, staging: Place) -> Iterator[Cluster]:
     """The cluster that RAY_ADDRESS names, or that `ray start` has begun here; else one of this machine, for as long.
 
     Raises:
@@ -187,7 +188,7 @@ def connected(model: str, device: str, staging: Place) -> Iterator[Cluster]:
     except (OSError, ValueError) as error:
         raise CatalogError(f"no Ray cluster there ({error}): start it, or unset RAY_ADDRESS") from error
     try:
-        yield Cluster(os.path.abspath(model) if os.path.isfile(model) else model, device, staging)
+        yield Cluster(os.path.abspath(model) if os.path.isfile(model) else model, device, pasted, staging)
     finally:
         ray.shutdown()
 

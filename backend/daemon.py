@@ -702,6 +702,7 @@ def _place(job: _Job) -> worker.Task | None:
         icc,
         selection,
         layer,
+        request.pasted,
         request.model,
         request.feather,
     )

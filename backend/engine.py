@@ -48,6 +48,7 @@ class Network:
 
     Args:
         model, device: as Harmonizer.load takes them.
+        pasted: what the foregrounds are, as Harmonizer.harmonize takes it.
 
     Attributes:
         name: the model and its device, for people.
@@ -56,21 +57,23 @@ class Network:
         ValueError: no such model or device.
     """
 
-    def __init__(self, model: str, device: str) -> None:
+    def __init__(self, model: str, device: str, pasted: bool | None = None) -> None:
         from gknet import Harmonizer
 
         self._model = model
+        self._pasted = pasted
         self._harmonizer = Harmonizer.load(model, device)
         self.name = f"{self._harmonizer.model} on {self._harmonizer.device}"
 
     @cached_property
     def identity(self) -> str:
-        """The program's version and the digest of the weights, whatever their file is called: same identity, same
-        results. Reads the weights again, which a single image is spared."""
+        """The program's version, the digest of the weights, whatever their file is called, and what foregrounds are:
+        same identity, same results. Reads the weights again, which a single image is spared."""
         from gknet import weights
 
         content = weights.digest(self._harmonizer.model if self._model == "auto" else self._model)
-        return f"{importlib.metadata.version('gknet-harmonize')} {content}"
+        kind = {None: "", True: " pasted", False: " in place"}[self._pasted]
+        return f"{importlib.metadata.version('gknet-harmonize')} {content}{kind}"
 
     def __call__(self, image: Array, mask: Array, *, icc: bytes | None) -> Harmonized:
         """Harmonize one image.
@@ -83,12 +86,14 @@ class Network:
         Raises:
             ValueError: an image that cannot be harmonized.
         """
-        done = self._harmonizer.harmonize(image, mask, profile=icc, blend=False, crop=True)
+        done = self._harmonizer.harmonize(image, mask, profile=icc, pasted=self._pasted, blend=False, crop=True)
         colours = _channels(np.asarray(done.image))
         return Harmonized(colours[..., : _colours(colours)], done.box.slices, self.name)
 
 
-def by_daemon(image: Array, mask: Array, *, icc: bytes | None, model: str, start: bool) -> Harmonized:
+def by_daemon(
+    image: Array, mask: Array, *, icc: bytes | None, pasted: bool | None, model: str, start: bool
+) -> Harmonized:
     """By the user's daemon; arguments as for `Network`.
 
     Args:
@@ -98,7 +103,8 @@ def by_daemon(image: Array, mask: Array, *, icc: bytes | None, model: str, start
         LinkError: why there is no result.
     """
     with Client("harmonize run", python=sys.executable if start else None) as client:
-        request = Harmonize(new_job(), Image(*_sent(image)), icc=icc, selection=Pixels(*_sent(mask)), model=model)
+        sent, selection = Image(*_sent(image)), Pixels(*_sent(mask))
+        request = Harmonize(new_job(), sent, icc=icc, selection=selection, pasted=pasted, model=model)
         result = client.harmonize(request)
     rect, pixels = result.pixels.rect, _channels(image)
     received = np.frombuffer(result.pixels.data, image.dtype).reshape(rect.height, rect.width, -1)

@@ -74,6 +74,7 @@ class Task:
     icc: tuple[int, int] | None
     selection: Place | None
     layer: Place | None
+    pasted: bool | None
     model: str
     feather: float
 
@@ -276,10 +277,16 @@ class _Engine:
         if task.icc:
             offset, length = task.icc
             profile = bytes(buffer[offset : offset + length])
-        enter = partial(self._enter, task)
         try:
             return harmonizer.harmonize(
-                image, mask, profile=profile, transfer=task.transfer, blend=False, crop=True, on_stage=enter
+                image,
+                mask,
+                profile=profile,
+                transfer=task.transfer,
+                pasted=task.pasted,
+                blend=False,
+                crop=True,
+                on_stage=partial(self._enter, task),
             )
         except ValueError as error:
             raise LinkError(Code.BAD_IMAGE, str(error)) from error

@@ -49,6 +49,8 @@ CONFIG = CompositesConfig(
     foreign_mask=0.25,
     crop=(0.8, 1.0),  # small crops are enlarged more, and no photo of a large document is as soft
 )
+SOFTEST = 12
+"""How often a mask is blurred (3x3) at most."""
 BATCH = 16
 SEEN = 128
 """Pieces of a composite that are kept; half of them, drawn anew each time, are learned from."""
@@ -65,6 +67,9 @@ def draw(composer: Composer, seed: int) -> tuple[Tensor, Tensor]:
     def integer(low: int, high: int) -> int:
         return int(torch.randint(low, high + 1, (), generator=generator))
 
+    def softness(least: int) -> int:
+        return integer(least, 3) if integer(0, 2) else integer(4, SOFTEST)  # a feathered selection's edge is wide
+
     batch = composer.batch(BATCH, seed)
     composite, real, mask = batch.composite, batch.real, batch.mask.clone()
     kind = torch.multinomial(torch.tensor(SHARES), BATCH, replacement=True, generator=generator)
@@ -77,18 +82,19 @@ def draw(composer: Composer, seed: int) -> tuple[Tensor, Tensor]:
         composite[rows], mask[rows] = real[rows].lerp(composite[rows], within), within
     rows = (kind == 1).nonzero()[:, 0]
     if len(rows):
-        composite[rows] = real[rows].lerp(composite[rows], mask[rows] * soften(mask[rows], integer(1, 3)))
+        composite[rows] = real[rows].lerp(composite[rows], mask[rows] * soften(mask[rows], softness(1)))
     rows = (kind == 2).nonzero()[:, 0]
     if len(rows):
-        margin, softness = integer(1, 6), integer(0, 3)
-        laid, _, opacity = paste(composite[rows], real[rows], mask[rows], margin=margin, softness=softness)
+        soft = softness(0)
+        margin = max(integer(1, 6), soft)  # beyond which a foreground has no colours
+        laid, _, opacity = paste(composite[rows], real[rows], mask[rows], margin=margin, softness=soft)
         left = opacity.mean((1, 2, 3)) > LEFT
         composite[rows[left]], mask[rows[left]] = laid[left], opacity[left]
         kind[rows[~left]] = 0
     rows = (kind == 3).nonzero()[:, 0]
     if len(rows):
         cut = (blur(mask[rows], integer(0, 3)) > 0.999).float()  # the more is cut off, the less comes along
-        opacity = soften(cut, integer(0, 2)) * (cut if integer(0, 1) else 1)
+        opacity = soften(cut, softness(0)) * (cut if integer(0, 1) else 1)
         other = (rows + 1 + torch.randint(BATCH - 1, rows.shape, generator=generator)) % BATCH
         composite[rows] = real[other].lerp(composite[rows], opacity)
         mask[rows] = opacity if integer(0, 2) else (opacity > 0.5).float()  # some save no soft mask

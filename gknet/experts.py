@@ -24,10 +24,12 @@ class Experts(nn.Module):
         self.in_place = GKNet(config)
         self.pasted = GKNet(config)
 
-    def of(self, composite: Tensor, mask: Tensor) -> GKNet:
-        """The network for one picture: [1, 3, H, W] and [1, 1, H, W] as :meth:`GKNet.forward` takes them."""
-        pasted = self.seam(pieces(composite, hard(mask).to(composite.dtype))) > 0
-        return self.pasted if bool(pasted) else self.in_place
+    def of(self, composite: Tensor, mask: Tensor, pasted: bool | None = None) -> GKNet:
+        """The network for one picture: [1, 3, H, W] and [1, 1, H, W] as :meth:`GKNet.forward` takes them. Whoever knows
+        whether the foreground is ``pasted`` says so; else the seam does."""
+        if pasted is None:
+            pasted = bool(self.seam(pieces(composite, hard(mask).to(composite.dtype))) > 0)
+        return self.pasted if pasted else self.in_place
 
     def forward(self, composite: Tensor, mask: Tensor) -> Tensor:
         """As :meth:`GKNet.forward`, each picture by its own network."""

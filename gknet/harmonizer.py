@@ -110,10 +110,11 @@ class Harmonizer:
         context_box: tuple[int, int, int, int] | None = None,
         profile: bytes | None = None,
         transfer: str = "srgb",
+        pasted: bool | None = None,
     ) -> Picture:
         """:meth:`harmonize`, and only the image of it."""
         return self.harmonize(
-            image, mask, strength=strength, context_box=context_box, profile=profile, transfer=transfer
+            image, mask, strength=strength, context_box=context_box, profile=profile, transfer=transfer, pasted=pasted
         ).image
 
     def harmonize(
@@ -125,6 +126,7 @@ class Harmonizer:
         context_box: tuple[int, int, int, int] | None = None,
         profile: bytes | None = None,
         transfer: str = "srgb",
+        pasted: bool | None = None,
         blend: bool = True,
         crop: bool = False,
         on_stage: Callable[[str], object] | None = None,
@@ -147,6 +149,8 @@ class Harmonizer:
                 holds the whole foreground.
             profile: ICC profile of the image; a PIL image brings its own.
             transfer: what values without a profile are: "srgb" or "linear" (light, sRGB's primaries).
+            pasted: whether the foreground was cut out and laid over this background (True), or changed where it stands
+                (False). None = the seam is looked at, which is not always right: a feathered edge tells little.
             blend: False gives pixels of a soft mask the colour of a full one: ``image + strength * change``, for a
                 caller that lays the result over the image with the mask as its opacity.
             crop: return what the foreground fills, and nothing around it: a copy less of the whole image.
@@ -177,7 +181,7 @@ class Harmonizer:
                 colours, small_mask = as_seen(seen, coverage, size)
                 composite = np.clip(space.to_srgb(colours), 0, 1)
             with stage("network"):
-                harmonized = self._run(composite, small_mask)
+                harmonized = self._run(composite, small_mask, pasted)
             with stage("fit"):
                 native = seen.shape[:2] == (size, size)
                 if native and not blend:
@@ -194,11 +198,13 @@ class Harmonizer:
                     upsampling.apply(model, seen, opacity, out, foreground, strength)
         return Harmonized(_like(image, result), filled, timings, self.model, self.device)
 
-    def _run(self, composite: upsampling.Float, mask: upsampling.Float) -> upsampling.Float:
+    def _run(self, composite: upsampling.Float, mask: upsampling.Float, pasted: bool | None) -> upsampling.Float:
         """float32 [S, S, 3] and [S, S] in, [S, S, 3] out, not limited to 0..1."""
         with torch.inference_mode(), torch.backends.cudnn.flags(benchmark=False, deterministic=True):
             image = torch.from_numpy(composite).permute(2, 0, 1)[None].contiguous().to(self.device)
-            output = self.network(image, torch.from_numpy(mask)[None, None].to(self.device))
+            region = torch.from_numpy(mask)[None, None].to(self.device)
+            network = self.network.of(image, region, pasted) if isinstance(self.network, Experts) else self.network
+            output = network(image, region)
             array: upsampling.Float = output[0].permute(1, 2, 0).float().cpu().numpy()
         if not np.isfinite(array).all():
             raise ArithmeticError(f"the network {self.model!r} returned NaN or infinity; use weights that are trained")

@@ -84,9 +84,11 @@ class Plan:
         opaque = is_opaque(layer)
         if opaque and not self.selected and self.foreground == self.image:
             raise Refusal("no_object")
-        # What is opaque within the selection has no say in the foreground.
+        # What is opaque within the selection has no say in the foreground, and may be the photo itself. What a layer's
+        # alpha cuts out was pasted.
         own = None if opaque and self.selected else layer
-        return Harmonize(new_job(), image, icc, selection, own, model, feather)
+        pasted = True if own else None
+        return Harmonize(new_job(), image, icc, selection, own, pasted, model, feather)
 
 
 def is_opaque(pixels: Pixels) -> bool:

@@ -164,6 +164,8 @@ class Harmonize:
         icc: its colour profile.
         selection: GRAY, how far each pixel is selected; outside of its rectangle nothing is.
         layer: the active layer's own pixels, for their alpha; outside of its rectangle it is transparent.
+        pasted: whether the foreground was pasted onto this background, or changed where it stands; None: its edge is to
+            tell.
         model: the network's name, or "auto".
         feather: document pixels by which the foreground's edge is softened, 0..1000.
     """
@@ -174,6 +176,7 @@ class Harmonize:
     icc: Buffer | None = field(default=None, repr=False)
     selection: Pixels | None = None
     layer: Pixels | None = None
+    pasted: bool | None = None
     model: str = "auto"
     feather: float = 0.0
 
@@ -187,6 +190,8 @@ class Harmonize:
             _check_choice("the selection's layout", self.selection.layout, ("GRAY",))
         if self.layer is not None:
             _check_type("layer", self.layer, Pixels)
+        if self.pasted is not None:
+            _check_type("pasted", self.pasted, bool)
         _check_name("model", self.model)
         _check_number("feather", self.feather, 0, 1000)
 

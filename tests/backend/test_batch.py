@@ -166,8 +166,9 @@ def test_resume_makes_again_only_what_is_missing_touched_or_made_of_something_el
     second = outputs(out)
     assert [name for name in first if first[name] != second[name]] == ["deep/er/c.tif", "more/0.png"]
 
-    result = batch(tree, out, "--mask", RULE, "--resume", "--strength", 0.5)
-    assert "6 done, 0 were done already" in result.stdout
+    for told in (["--strength", 0.5], ["--pasted"], ["--in-place"]):
+        result = batch(tree, out, "--mask", RULE, "--resume", *told)
+        assert "6 done, 0 were done already" in result.stdout
     assert "6 done, 0 were done already" in batch(tree, out, "--mask", RULE).stdout  # without --resume
 
 

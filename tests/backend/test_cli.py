@@ -25,6 +25,7 @@ from backend import images
 from backend.cli import main
 from backend.images import Picture
 
+ROOT = Path(__file__).resolve().parents[2]
 HEIGHT, WIDTH = 48, 64
 INSIDE = (slice(12, 36), slice(16, 48))
 LAYOUTS = [
@@ -141,6 +142,16 @@ def test_strength_0_changes_nothing_and_half_lies_between(tmp_path: Path, image:
     unclipped = (full > 0) & (full < 255)
     assert np.abs(half - (none + full) / 2)[unclipped].max() <= 1
     assert np.abs(full - none).max() > 3
+
+
+def test_who_knows_whether_it_is_pasted_says_so(tmp_path: Path) -> None:
+    raccoon = [ROOT / "examples" / f"raccoon{end}" for end in (".jpg", "_mask.png")]
+    results = []
+    for told in ([], ["--in-place"], ["--pasted"]):
+        assert run(*raccoon, "-o", tmp_path / "out.png", *told).exit_code == 0
+        results.append(images.read(tmp_path / "out.png").pixels)
+    np.testing.assert_array_equal(results[0], results[1])  # which it was, and its edge tells
+    assert not np.array_equal(results[0], results[2])
 
 
 @pytest.mark.parametrize("kind", ["jpg", "L16", "rgb", "rgba", "webp", "float", "1"])

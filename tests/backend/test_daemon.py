@@ -291,6 +291,23 @@ def test_the_result_is_the_harmonizers_own(
     assert list(result.timings) == ["queued", *worker.STAGES]
 
 
+@pytest.mark.parametrize("pasted", [True, False, None])
+def test_who_knows_whether_it_is_pasted_says_so(client: Client, harmonizer: Harmonizer, pasted: bool | None) -> None:
+    image, mask = (images.read(ROOT / "examples" / f"raccoon{end}").colour for end in (".jpg", "_mask.png"))
+    mask = mask.reshape(mask.shape[:2])
+    frame = pixels(image, "RGB")
+    sent = Image(frame.rect, "RGB", "u8", frame.data)
+    client.send(Harmonize(new_job(), sent, selection=pixels(mask, "GRAY"), pasted=pasted))
+    result = client.final()
+    assert isinstance(result, Result), result
+    shown = array(result.pixels)[..., 3] > 0
+    agrees = []
+    for kind in (True, False):
+        expected = harmonizer.harmonize(image, mask, pasted=kind, blend=False, crop=True).image
+        agrees.append(np.array_equal(array(result.pixels)[shown, :3], np.asarray(expected)[shown]))
+    assert agrees == [pasted is True, pasted is not True]  # the seam, too, says that it was changed where it stands
+
+
 def test_progress_names_each_stage_and_grows(client: Client) -> None:
     client.send(job())
     reports = []
@@ -335,7 +352,7 @@ def derived(image: Rect, selection: Pixels | None, layer: Pixels | None, feather
         buffer += memoryview(part.data).cast("B") if part else b""
         buffer += bytes(-len(buffer) % 8)
     whole = worker.Place(image, "RGB", "u8", 0)
-    task = worker.Task(1, "", whole, "srgb", None, places[0], places[1], "auto", feather)
+    task = worker.Task(1, "", whole, "srgb", None, places[0], places[1], None, "auto", feather)
     return worker.foreground(task, memoryview(buffer))
 
 
@@ -740,6 +757,13 @@ def test_run_starts_a_daemon_only_when_told(tmp_path: Path) -> None:
             unknown = command(*run, "--daemon", "--model", "nonesuch")
             assert unknown.returncode == 3 and "there is no model 'nonesuch'" in unknown.stderr
             assert "by the daemon" in command(*run).stdout
+            made = {}
+            for told in ("--pasted", "--in-place"):
+                for where in ("--daemon", "--no-daemon"):
+                    assert command(*run, told, where).returncode == 0
+                    made[told, where] = (tmp_path / "out.png").read_bytes()
+                assert made[told, "--daemon"] == made[told, "--no-daemon"]
+            assert made["--pasted", "--daemon"] != made["--in-place", "--daemon"]
         finally:
             assert command("stop").returncode == 0
         assert "by the daemon" not in command(*run).stdout

@@ -85,6 +85,16 @@ def test_a_paste_of_the_same_foreground_is_read_as_one(shipped: Experts) -> None
     assert shipped.of(laid, opacity) is shipped.pasted
 
 
+@pytest.mark.parametrize("pasted", [True, False])
+def test_who_knows_better_than_the_seam_says_so(shipped: Experts, pasted: bool) -> None:
+    picture, mask = (Image.open(EXAMPLES / f"raccoon{end}") for end in (".jpg", "_mask.png"))
+    one_of_them = Harmonizer(network=shipped.pasted if pasted else shipped.in_place, model="one", device="cpu")
+    both = Harmonizer(network=shipped, model="both", device="cpu")
+    expected = np.asarray(one_of_them(picture, mask))
+    np.testing.assert_array_equal(np.asarray(both.harmonize(picture, mask, pasted=pasted).image), expected)
+    assert np.array_equal(np.asarray(both(picture, mask)), expected) != pasted  # it was changed where it stands
+
+
 def test_each_picture_of_a_batch_gets_its_own_network(shipped: Experts) -> None:
     composite, coverage = example("raccoon", shipped)
     laid, _, opacity = paste(composite, composite, (coverage > 0.5).float(), margin=3, softness=1)

@@ -70,9 +70,10 @@ def test_an_opaque_layer_is_sent_only_where_its_shape_is_the_foreground() -> Non
     selection = Pixels(part, "GRAY", "u8", bytes(400))
     request = selected.request(image(small), pixels(part), selection, b"icc", 3.5)
     assert (request.layer, request.selection, request.icc, request.feather) == (None, selection, b"icc", 3.5)
-    assert selected.request(image(small), pixels(part, hole=(0, 0)), selection).layer is not None
-    pasted = Plan.of(small, part, None, background=True)
-    assert pasted.request(image(small), pixels(part)).layer is not None
+    assert request.pasted is None  # the layer may be the photo itself
+    for plan, own in ((selected, pixels(part, hole=(0, 0))), (Plan.of(small, part, None, True), pixels(part))):
+        request = plan.request(image(small), own, selection if plan is selected else None)
+        assert request.layer == own and request.pasted
 
 
 @pytest.mark.parametrize("dtype", TYPES)

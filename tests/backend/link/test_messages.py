@@ -47,6 +47,7 @@ JOB = Harmonize(
     icc=b"profile",
     selection=Pixels(Rect(0, 0, 3, 1), "GRAY", "u8", b"abc"),
     layer=Pixels(Rect(-50, -60, 1, 1), "RGBA", "f32", bytes(16)),
+    pasted=True,
     model="gknet-lite",
     feather=1.5,
 )
@@ -214,6 +215,7 @@ WRONG = {
     "type": [None, 3, "welcome", "harmonise", ["hello"]],
     "job": [None, "", 3, "x" * 101, "two\nlines", "\u202e", b"bytes", ["a"]],
     "model": ["", 3, "m" * 101, "a\x00b"],
+    "pasted": [0, 1, "true", []],
     "feather": [-0.1, 1000.1, float("nan"), float("inf"), True, "1"],
     "frames": [
         None,

@@ -100,6 +100,7 @@ def engine(
     mask: Array,
     icc: bytes | None = None,
     transfer: str | None = None,
+    pasted: bool | None = True,
 ) -> tuple[Rect, Array]:
     """What the engine itself answers.
 
@@ -108,6 +109,7 @@ def engine(
         transfer: what counts instead of a profile.
         picture: [H, W, C], what the document shows.
         mask: [H, W], the foreground, 0..255 or 0..65535 or 0..1.
+        pasted: None where it is a selection of an opaque layer.
 
     Returns:
         The rectangle of the foreground, and its pixels: colour at full strength, alpha = mask.
@@ -122,7 +124,7 @@ def engine(
     if coverage.dtype == np.float16:
         coverage = coverage.astype(np.float32)
     colours = {"transfer": transfer} if transfer else {"profile": icc or space.icc}
-    image = harmonizer.harmonize(values, coverage, blend=False, **colours).image  # type: ignore[arg-type]
+    image = harmonizer.harmonize(values, coverage, pasted=pasted, blend=False, **colours).image  # type: ignore[arg-type]
     result = np.array(image).astype(picture.dtype)
     result[..., -1] = _converted(coverage, picture.dtype)
     left, top = rect.x - sent.x, rect.y - sent.y

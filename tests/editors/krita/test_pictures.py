@@ -48,10 +48,16 @@ def harmonize(krita: Krita, **settings: int) -> None:
 
 
 def check(
-    krita: Krita, harmonizer: Harmonizer, picture: Array, mask: Array, name: str = RESULT, space: Space = SRGB
+    krita: Krita,
+    harmonizer: Harmonizer,
+    picture: Array,
+    mask: Array,
+    name: str = RESULT,
+    space: Space = SRGB,
+    pasted: bool | None = True,
 ) -> None:
     """A layer is what the engine makes of a picture and a foreground."""
-    rect, expected = engine(harmonizer, space, picture, mask)
+    rect, expected = engine(harmonizer, space, picture, mask, pasted=pasted)
     got = space.decode(krita("pixels", name=name, rect=list(rect)), rect)
     visible = expected[..., -1] > 0
     assert (got[..., -1] == expected[..., -1]).all()
@@ -101,11 +107,11 @@ def test_the_profile_in_a_photographs_file(krita: Krita, harmonizer: Harmonizer,
     picture = seen(krita)
     harmonize(krita)
     (result,) = (name for name in krita("tree") if name.endswith("(harmonized)"))
-    rect, expected = engine(harmonizer, SRGB, picture, mask, icc=icc)
+    rect, expected = engine(harmonizer, SRGB, picture, mask, icc=icc, pasted=None)
     got = SRGB.decode(krita("pixels", name=result, rect=list(rect)), rect)
     visible = expected[..., -1] > 0
     assert (got[visible] == expected[visible]).all()
-    _, as_srgb = engine(harmonizer, SRGB, picture, mask)
+    _, as_srgb = engine(harmonizer, SRGB, picture, mask, pasted=None)
     assert (as_srgb[visible] != expected[visible]).any()
 
 
@@ -156,7 +162,7 @@ def test_a_selection_in_one_layer(krita: Krita, harmonizer: Harmonizer) -> None:
     before = krita("state")
     assert before[1] == mask.tobytes()
     harmonize(krita)
-    check(krita, harmonizer, picture, mask, "Photo (harmonized)")
+    check(krita, harmonizer, picture, mask, "Photo (harmonized)", pasted=None)
     assert krita("state") == before
 
 
