@@ -235,7 +235,7 @@ def batch(
         items = catalog.read(source, out, rule=mask, strength=strength, stdin=sys.stdin)
         with (
             ledger.opened(out, shard, resume=resume) as opened,
-            _engine(engine, (model, device, pasted), opened.staging) as entered,
+            _engine(engine, model, device, pasted, opened.staging) as entered,
         ):
             summary, failures = _batch(catalog.shard(items, *shard), opened, entered, on_error == "stop")
     except (catalog.CatalogError, places.PlaceError) as error:
@@ -348,19 +348,19 @@ def doctor(as_json: bool) -> None:
 
 
 @contextmanager
-def _engine(name: str, network: tuple[str, str, bool | None], staging: Place) -> Iterator[Engine]:
-    """What does a batch's work, for as long as the block, with a `Network` of these arguments."""
+def _engine(name: str, model: str, device: str, pasted: bool | None, staging: Place) -> Iterator[Engine]:
+    """What does a batch's work, for as long as the block."""
     from backend import batch, cluster, engine
 
     if name == "ray":
-        with cluster.connected(*network, staging) as connected:
+        with cluster.connected(model, device, pasted, staging) as connected:
             yield connected
         return
     try:
-        here = engine.Network(*network)
+        network = engine.Network(model, device, pasted)
     except ValueError as error:
         raise BadInput(str(error)) from error
-    yield batch.Here(here, staging)
+    yield batch.Here(network, staging)
 
 
 def _batch(items: list[Item], ledger: Ledger, engine: Engine, stop: bool) -> tuple[str, str]:

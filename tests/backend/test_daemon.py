@@ -294,7 +294,6 @@ def test_the_result_is_the_harmonizers_own(
 @pytest.mark.parametrize("pasted", [True, False, None])
 def test_who_knows_whether_it_is_pasted_says_so(client: Client, harmonizer: Harmonizer, pasted: bool | None) -> None:
     image, mask = (images.read(ROOT / "examples" / f"raccoon{end}").colour for end in (".jpg", "_mask.png"))
-    mask = mask.reshape(mask.shape[:2])
     frame = pixels(image, "RGB")
     sent = Image(frame.rect, "RGB", "u8", frame.data)
     client.send(Harmonize(new_job(), sent, selection=pixels(mask, "GRAY"), pasted=pasted))
