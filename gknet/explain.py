@@ -251,7 +251,15 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--point", metavar="X,Y", callback=_point, help="Pixel of IMAGE that attention is shown from.")
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, metavar="DIR")
 @click.option("--weights", default="auto", show_default=True, metavar="NAME_OR_FILE", help="The network.")
-def command(image: Path, mask: Path, point: tuple[int, int] | None, output: Path, weights: str) -> None:
+@click.option(
+    "--pasted/--in-place",
+    default=None,
+    help="Of two networks the one for pastes, or the one for what was recoloured where it stands. By default the "
+    "foreground's edge decides.",
+)
+def command(
+    image: Path, mask: Path, point: tuple[int, int] | None, output: Path, weights: str, pasted: bool | None
+) -> None:
     """Show how the network comes to its result for IMAGE, whose foreground MASK shows in white.
 
     DIR gets change.png (lightness, hue, saturation), kernels.png (clusters of the harmony kernels, Fig. 9),
@@ -278,9 +286,10 @@ def command(image: Path, mask: Path, point: tuple[int, int] | None, output: Path
     image_seen = torch.from_numpy(composite).permute(2, 0, 1).contiguous()
     mask_seen = torch.from_numpy(coverage)[None]
     if isinstance(network, Experts):
-        experts, network = network, network.of(image_seen[None], mask_seen[None])
-        read = "pasted" if network is experts.pasted else "changed where it stands"
-        click.echo(f"by its seam, the foreground was {read}: the network for such is shown")
+        experts, network = network, network.of(image_seen[None], mask_seen[None], pasted)
+        kind = "pasted" if network is experts.pasted else "recoloured where it stands"
+        source = "by its seam" if pasted is None else "as you say"
+        click.echo(f"{source}, the foreground was {kind}: the network for such is shown")
     if network.reference is None or network.kernels is None:
         raise click.ClickException(f"{weights} has no LRE or no kernels to explain: choose another network")
     seen = inside.look(network, image_seen, mask_seen)

@@ -133,7 +133,7 @@ def test_the_command_draws_and_takes_the_point(tmp_path: Path) -> None:
     for name, more in (("middle", []), ("corner", ["--point", "1,1"])):
         result = CliRunner().invoke(main, [*arguments, str(tmp_path / name), *more])
         assert result.exit_code == 0, result.output
-        assert "the foreground was pasted" in result.output
+        assert "by its seam, the foreground was pasted" in result.output
         assert sorted(path.name for path in (tmp_path / name).iterdir()) == sorted(
             [*(f"{picture}.png" for picture in PICTURES), "index.html"]
         )
@@ -142,6 +142,9 @@ def test_the_command_draws_and_takes_the_point(tmp_path: Path) -> None:
         for p in PICTURES
     ]
     assert same == [True, True, True, False]
+    result = CliRunner().invoke(main, [*arguments, str(tmp_path / "other"), "--in-place"])
+    assert result.exit_code == 0 and "as you say, the foreground was recoloured where it stands" in result.output
+    assert (tmp_path / "other" / "change.png").read_bytes() != (tmp_path / "middle" / "change.png").read_bytes()
     for bad, text in (
         (["--point", "9999,1"], "outside"),
         (["--point", "x"], "is not X,Y"),
