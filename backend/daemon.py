@@ -53,12 +53,15 @@ _LINGER = 1.0
 _PATIENCE = 5.0
 _LOOK = 0.02
 _HANDSHAKE = 10.0
+_STUCK = 30.0
+_FILES = 1 << 16
 _BATCH = 64
 _CHUNK = 1 << 20
 _ALIGNMENT = 64
 _KEPT = 2 << 20
 _SPARE = 2 << 20
 _DOMAIN = "harmonize"
+_SEGMENT = "harmonize"
 _LOG_BYTES = 1_000_000
 _LOG_FILES = 3
 _REFUSED = zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_AUTH
@@ -104,9 +107,11 @@ def serve(settings: Settings) -> None:
         LinkError: `directory`: the runtime directory cannot be used; `not_started`: one is running already.
     """
     os.umask(0o077)
+    _raise_file_limit()
     worker.tune_malloc(_KEPT, _SPARE)
     with contextlib.ExitStack() as stack:
         _lock(stack)
+        _sweep()
         _log_to(log_file())
         daemon = _Daemon(settings)
         for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK"):
@@ -131,6 +136,26 @@ def _lock(stack: contextlib.ExitStack) -> None:
         time.sleep(_LOOK)
 
 
+def _raise_file_limit() -> None:
+    """Let as many connections be open as may be: libzmq aborts where there are no more, and on tcp whoever has no key
+    can open some too."""
+    if sys.platform != "win32":
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        with contextlib.suppress(OSError, ValueError):  # macOS has a bound of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, _FILES) if most > 0 else _FILES, most))
+
+
+def _sweep() -> None:
+    """Remove segments of daemons that were killed along with all that would have removed them."""
+    for path in Path("/dev/shm").glob(f"{_SEGMENT}-*-*"):
+        pid = path.name.split("-")[1]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            with contextlib.suppress(OSError):  # another user's
+                path.unlink()
+
+
 @dataclass(eq=False)
 class _Job:
     """A job from its arrival until a worker has nothing to do with it any more.
@@ -142,7 +167,7 @@ class _Job:
         request: gone once its pixels are in the segment.
         arrived, begun: when it came and when it left the queue; `reported`: when its client last heard of it.
         stage, fraction: as in Progress.
-        answered: its client has had the last answer, or is no more.
+        answered: its client has had the last answer, or is no more; `forgotten`: when.
         placed: no thread is copying its pixels any more, so the segment may be freed.
     """
 
@@ -157,6 +182,7 @@ class _Job:
     stage: str = "queued"
     fraction: float = 0.0
     answered: bool = False
+    forgotten: float = 0.0
     placed: bool = False
     segment: SharedMemory | None = None
 
@@ -294,7 +320,7 @@ class _Daemon:
         self._refused = 0
         self._refused_logged = -float("inf")
         self._complained: set[bytes] = set()
-        self._socket_file: Path | None = None
+        self._socket_file: tuple[Path, os.stat_result] | None = None
 
         self._context = zmq.Context(2)
         self._authenticator = zmq.auth.thread.ThreadAuthenticator(self._context, log=_log)
@@ -347,8 +373,11 @@ class _Daemon:
         self._router.disable_monitor()
         self._monitor.close()
         self._router.close(linger=int(1000 * _LINGER))
-        if self._socket_file:  # libzmq would leave it
-            self._socket_file.unlink(missing_ok=True)
+        if self._socket_file:  # libzmq would leave it; another daemon's may be there by now
+            path, ours = self._socket_file
+            with contextlib.suppress(OSError):
+                if os.path.samestat(path.stat(), ours):
+                    path.unlink()
         self._authenticator.stop()
         self._context.term()
         for _, segment, view in self._leaving:
@@ -373,8 +402,9 @@ class _Daemon:
         endpoints = []
         ipc = rendezvous.ipc_endpoint()
         if ipc:
-            self._socket_file = Path(ipc.partition("://")[2])
             router.bind(ipc)
+            path = Path(ipc.partition("://")[2])
+            self._socket_file = path, path.stat()
             endpoints.append(ipc)
         if self._settings.tcp or not ipc:
             router.bind("tcp://127.0.0.1:*")
@@ -410,6 +440,7 @@ class _Daemon:
             self._send(client, self._status())
         elif isinstance(request, messages.Hello):
             _log.info("hello from %s", request.client)
+            self._idle_since = time.monotonic()  # a job follows, which may take a while to come
             self._send(client, messages.Welcome(package_version(), os.getpid(), self._limit))
         else:
             self._send(client, messages.Accepted())
@@ -520,7 +551,7 @@ class _Daemon:
         """There is nothing more to tell of a job: take it from the queue, or let its worker know."""
         del self._jobs[job.name]
         job.answered = True
-        self._idle_since = time.monotonic()
+        job.forgotten = self._idle_since = time.monotonic()
         waiting = self._waiting.get(job.client, deque())
         if job in waiting:
             waiting.remove(job)
@@ -654,6 +685,11 @@ class _Daemon:
             if now - job.reported >= _REPORT:
                 self._report(job)
         self._leaving = [entry for entry in self._leaving if not _left(*entry)]
+        for process in self._workers:
+            at_hand = process.job
+            if at_hand and at_hand.answered and at_hand.placed and now - at_hand.forgotten >= _STUCK:
+                _log.error("the worker for %s does not come back from a job that nobody wants", process.asked)
+                process.process.kill()  # of which the mailbox tells
         if self._refused and now - self._refused_logged >= 10:
             _log.warning("%d connections refused: no key, a wrong one, or no ZeroMQ", self._refused)
             self._refused, self._refused_logged = 0, now
@@ -664,6 +700,9 @@ class _Daemon:
             worker.trim_malloc()
         elif self._settings.idle and now - self._idle_since >= self._settings.idle:
             _log.info("leaving after %g seconds without a job", self._settings.idle)
+            self.stop()
+        elif not rendezvous.is_announced():
+            _log.warning("leaving, as clients cannot find it: the connection file is gone, or another daemon's")
             self.stop()
 
 
@@ -710,7 +749,7 @@ def _place(job: _Job) -> worker.Task | None:
 
 def _segment(sources: list[tuple[int, messages.Buffer]], end: int, size: int) -> SharedMemory:
     """New shared memory with data at offsets, which fill it up to `end`. Raises OSError where there is not enough."""
-    segment = SharedMemory(f"harmonize-{os.getpid()}-{secrets.token_hex(4)}", create=True, size=size)
+    segment = SharedMemory(f"{_SEGMENT}-{os.getpid()}-{secrets.token_hex(4)}", create=True, size=size)
     if sys.platform == "linux":
         # Written as a file, which takes half of the time of touching it page by page, and tells when there is no room,
         # where whoever touches is killed.

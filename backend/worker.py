@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.link.messages import CHANNELS, ITEM_BYTES, WITH_ALPHA, Code, LinkError, Rect
+from backend.link.messages import CHANNELS, ITEM_BYTES, NAME, WITH_ALPHA, Code, LinkError, Rect
 
 if TYPE_CHECKING:
     from gknet.harmonizer import Harmonized, Harmonizer
@@ -211,7 +211,7 @@ class _Engine:
             harmonizer(np.zeros((64, 64, 3), np.uint8), mask)
         except Exception:
             return Ready("", "", traceback.format_exc())
-        return Ready(harmonizer.device, harmonizer.model)
+        return Ready(harmonizer.device, _name(harmonizer))
 
     def run(self, task: Task) -> Done | Failed:
         """Carry a task out. Whatever goes wrong ends this task only."""
@@ -231,10 +231,10 @@ class _Engine:
             return Failed(task.number, Code.CANCELLED, "the job was cancelled")
         except LinkError as error:
             return Failed(task.number, error.code, error.message, error.hint)
-        except MemoryError:
-            hint = "close other programs, or scale the image down"
-            return Failed(task.number, Code.OUT_OF_MEMORY, "this machine's memory does not suffice", hint)
         except Exception as error:
+            if _out_of_memory(error):
+                hint = "close other programs, or scale the image down"
+                return Failed(task.number, Code.OUT_OF_MEMORY, "this machine's memory does not suffice", hint)
             message = f"unexpected {type(error).__name__} in the worker"
             return Failed(task.number, Code.INTERNAL, message, "the log says where", traceback.format_exc())
 
@@ -252,13 +252,16 @@ class _Engine:
         with stage("foreground"):
             mask, box = foreground(task, buffer)
             image = _document(_view(buffer, task.image), task.image.layout)
-        with stage("load"):
-            harmonizer = self._harmonizer(task.model, self._device)
         notes: tuple[str, ...] = ()
+        harmonizer = None
         try:
+            with stage("load"):
+                harmonizer = self._harmonizer(task.model, self._device)
             harmonized = self._harmonize(harmonizer, task, image, mask, buffer)
-        except _out_of_memory():
-            notes = (f"The memory of {harmonizer.device} did not suffice, so the CPU did the work.",)
+        except Exception as error:
+            if not _out_of_memory(error) or (harmonizer is not None and harmonizer.device == "cpu"):
+                raise
+            notes = ("The GPU's memory did not suffice, so the CPU did the work.",)
             self._release()
             with stage("load"):
                 harmonizer = self._harmonizer(task.model, "cpu")
@@ -268,7 +271,7 @@ class _Engine:
             rect = Rect(task.image.rect.x + box.x, task.image.rect.y + box.y, box.width, box.height)
             result = Place(rect, WITH_ALPHA[task.image.layout], task.image.dtype, 0)
             _write(_view(buffer, result), result.layout, np.asarray(harmonized.image), mask[_slices(box)])
-        return Done(task.number, result, harmonizer.model, harmonizer.device, timings, notes)
+        return Done(task.number, result, _name(harmonizer), harmonizer.device, timings, notes)
 
     def _harmonize(
         self, harmonizer: Harmonizer, task: Task, image: Array, mask: Array, buffer: memoryview
@@ -323,11 +326,19 @@ class _Engine:
         torch.cuda.empty_cache()
 
 
-def _out_of_memory() -> type[Exception]:
-    """What torch raises when a device's memory does not suffice."""
+def _name(harmonizer: Harmonizer) -> str:
+    """The model's name as it may stand in a message: a file's may be of any length and hold anything."""
+    return "".join(letter if letter.isprintable() else "?" for letter in harmonizer.model)[:NAME]
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether memory did not suffice. Not all that torch raises then is of a type of its own: a plain RuntimeError says
+    it of MPS, of a CUDA context and of the CPU."""
     import torch
 
-    return torch.OutOfMemoryError
+    said = str(error)
+    plain = isinstance(error, RuntimeError) and ("out of memory" in said or "can't allocate memory" in said)
+    return plain or isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def _broken() -> bool:
@@ -351,7 +362,7 @@ def foreground(task: Task, buffer: memoryview) -> tuple[Array, Rect]:
         decides stay as they are. And the box of its pixels above 0, in the image's own pixels.
 
     Raises:
-        LinkError: `no_foreground`.
+        LinkError: `no_foreground`; `bad_image`: NaN.
     """
     image = task.image.rect
     area, parts = image, []
@@ -380,7 +391,10 @@ def foreground(task: Task, buffer: memoryview) -> tuple[Array, Rect]:
 
 
 def _check_visible(mask: Array) -> None:
-    if mask.max() <= _FAINTEST * _full(mask):
+    most = mask.max()
+    if np.isnan(most):  # which feathering would spread over whole rows
+        raise LinkError(Code.BAD_IMAGE, "the selection or the layer's alpha contains NaN", "paint over it there")
+    if most <= _FAINTEST * _full(mask):
         raise _no_foreground()
 
 
@@ -420,7 +434,7 @@ def _write(out: Array, layout: str, colours: Array, mask: Array) -> None:
 
 
 def _values(pixels: Array) -> Array:
-    """Values of a mask as the Harmonizer takes them: floats are float32 within 0..1 (or NaN, which it refuses)."""
+    """Values of a mask as the Harmonizer takes them: floats are float32 within 0..1, or NaN."""
     return np.clip(pixels.astype(np.float32), 0, 1) if pixels.dtype.kind == "f" else pixels
 
 

@@ -31,6 +31,8 @@ HEADER_BYTES = 64 * 1024
 FRAMES = 8
 JOB_BYTES = 6_000_000_000
 ICC_BYTES = 4 * 1024 * 1024
+NAME = 100
+"""Letters of a name."""
 
 CHANNELS = {"BGRA": 4, "RGBA": 4, "RGB": 3, "GRAYA": 2, "GRAY": 1}
 WITH_ALPHA = {"BGRA": "BGRA", "RGBA": "RGBA", "RGB": "RGBA", "GRAYA": "GRAYA", "GRAY": "GRAYA"}
@@ -39,7 +41,6 @@ TRANSFERS = ("srgb", "linear")
 
 _COORDINATE = 10_000_000
 _DEPTH = 6
-_NAME = 100
 _TEXT = 2000
 _ENTRIES = 32
 _MILLISECONDS = 1e9
@@ -546,7 +547,7 @@ def _bad(message: str) -> LinkError:
 
 def _shown(value: Any) -> str:
     """A peer's value in a message of ours: short, and on one line."""
-    return ascii(value)[:_NAME]
+    return ascii(value)[:NAME]
 
 
 def _length(name: str, data: Any) -> int:
@@ -572,8 +573,8 @@ def _check_choice(name: str, value: Any, choices: Any) -> None:
 
 def _check_name(name: str, value: Any, empty: bool = False) -> None:
     """Names reach logs and paths of menus: printable, so without line breaks and lone surrogates."""
-    if not isinstance(value, str) or len(value) > _NAME or not value.isprintable() or not (value or empty):
-        raise _bad(f"{name} is {_shown(value)}, not a text of 1 to {_NAME} printable characters")
+    if not isinstance(value, str) or len(value) > NAME or not value.isprintable() or not (value or empty):
+        raise _bad(f"{name} is {_shown(value)}, not a text of 1 to {NAME} printable characters")
 
 
 def _check_text(name: str, value: Any, longest: int) -> None:

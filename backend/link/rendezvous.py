@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -62,7 +62,7 @@ def directory() -> Path:
     """Where the connection file, the lock and the socket are, whether or not it exists."""
     named = os.environ.get(DIRECTORY_VARIABLE)
     if named:
-        return Path(named)
+        return Path(named).absolute()
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
         return Path(runtime) / "harmonize"
@@ -125,9 +125,15 @@ def announce(endpoints: Sequence[str], key: str, package: str) -> None:
 
 def withdraw() -> None:
     """Remove the connection file if it is this process's."""
+    if is_announced():
+        with suppress(OSError):  # what stays tells of a process that is no more, which find() sees
+            connection_file().unlink()
+
+
+def is_announced() -> bool:
+    """Whether clients can find this process: the connection file is there, and its own."""
     connection = _read(connection_file())
-    if connection is not None and connection.pid == os.getpid():
-        connection_file().unlink()
+    return connection is not None and connection.pid == os.getpid()
 
 
 def find(file: Path | None = None) -> Connection | None:
@@ -163,9 +169,12 @@ class Launch:
         self._deadline = time.monotonic() + _STARTUP
         _prepare(self._file.parent)
         environment = {name: value for name, value in os.environ.items() if not name.startswith(_EDITORS_VARIABLES)}
-        if file is not None:
-            environment[DIRECTORY_VARIABLE] = str(file.parent.absolute())
-        self._stderr = tempfile.TemporaryFile()  # a pipe would end the daemon along with this process
+        environment[DIRECTORY_VARIABLE] = str(self._file.parent.absolute())
+        try:
+            # A pipe would end the daemon along with this process.
+            self._stderr = tempfile.TemporaryFile(dir=str(self._file.parent))
+        except OSError as error:
+            raise _unusable(self._file.parent, error) from error
         try:
             self._process = subprocess.Popen(
                 [python, "-m", "backend.cli", "serve"],
@@ -231,9 +240,9 @@ def _prepare(folder: Path) -> None:
             raise PermissionError(f"{folder} is not writable")
     except OSError as error:
         raise _unusable(folder, error) from error
-    if sys.platform != "win32" and folder.stat().st_uid == os.getuid() and not folder.is_symlink():
+    _check_private(folder)  # before it is closed to others, as what they have laid there would stay
+    if sys.platform != "win32":
         folder.chmod(0o700)
-    _check_private(folder)
 
 
 def _check_private(folder: Path) -> None:

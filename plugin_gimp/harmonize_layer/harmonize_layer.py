@@ -72,8 +72,10 @@ def run(
         layer = picture.active_layer(image, drawables)
         with read_installation(FOLDER / "harmonize").client("GIMP") as client:
             launch = client.launch()  # it gets ready while the user looks at the dialog
-            if mode == Gimp.RunMode.INTERACTIVE and not _confirmed(procedure, config):
-                return procedure.new_return_values(Gimp.PDBStatusType.CANCEL, None)
+            if mode == Gimp.RunMode.INTERACTIVE:
+                if not _confirmed(procedure, config):
+                    return procedure.new_return_values(Gimp.PDBStatusType.CANCEL, None)
+                launch = client.launch()  # the user may have looked for longer than a daemon waits
             _harmonize(client, launch, image, layer, config)
         return procedure.new_return_values(Gimp.PDBStatusType.SUCCESS, None)
     except Refusal as refusal:

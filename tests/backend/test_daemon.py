@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -22,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import pytest
+import torch
 import zmq
 
 from backend import images, worker
@@ -327,6 +330,7 @@ def test_progress_names_each_stage_and_grows(client: Client) -> None:
         (Code.BAD_IMAGE, {"selection": pixels(np.full((64, 64), 255, np.uint8), "GRAY")}),
         (Code.BAD_IMAGE, {"icc": b"nonsense"}),
         (Code.BAD_IMAGE, {"selection": pixels(np.full((64, 64), np.nan, np.float32), "GRAY")}),
+        (Code.BAD_IMAGE, {"selection": pixels(np.full((64, 64), np.nan, np.float32), "GRAY"), "feather": 3.0}),
         (Code.UNKNOWN_MODEL, {"model": "gnet"}),
         (Code.UNKNOWN_MODEL, {"model": str(ROOT / "gknet" / "weights" / "gknet-lite.safetensors")[-100:]}),
     ],
@@ -388,6 +392,40 @@ def test_feather_softens_over_its_reach_and_not_at_the_images_edge() -> None:
         selection[50, 50] = 255
         derived(Rect(0, 0, 120, 100), pixels(selection, "GRAY"), None, feather=100)
     assert raised.value.code == Code.NO_FOREGROUND
+
+
+# Memory
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("MPS backend out of memory (...)")]
+)
+def test_where_the_gpus_memory_does_not_suffice_the_cpu_does_the_work(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    load = Harmonizer.load
+
+    def full(model: str, device: str) -> Harmonizer:
+        if device == "cpu" and cpu_has_room:
+            return load(model, device)
+        raise error
+
+    monkeypatch.setattr(Harmonizer, "load", full)
+    place = worker.Place(Rect(0, 0, 64, 64), "RGBA", "u8", 0)
+    data = picture(64, 64).tobytes() + disc(64, 64).tobytes()
+    selection = place._replace(layout="GRAY", offset=64 * 64 * 4)
+    task = worker.Task(1, "", place, "srgb", None, selection, None, None, "auto", 0)
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    for cpu_has_room in (True, False):
+        engine = worker._Engine(writer, "cuda", "auto")
+        assert "out of memory" in engine.warm_up().trouble
+        outcome = engine._outcome(task, memoryview(bytearray(data)))
+        if cpu_has_room:
+            assert isinstance(outcome, worker.Done) and outcome.device == "cpu" and "CPU" in outcome.notes[0]
+        else:
+            assert isinstance(outcome, worker.Failed) and (outcome.code, outcome.trouble) == (Code.OUT_OF_MEMORY, "")
+    reader.close()
+    writer.close()
 
 
 # Cancel, queue, several clients
@@ -625,6 +663,86 @@ def test_a_killed_worker_costs_its_job_only(daemon: Daemon, client: Client) -> N
     assert isinstance(error, Error) and (error.code, error.job) == (Code.WORKER_DIED, request.job)
     assert error.log and Path(error.log).is_file()
     succeeds(client)
+
+
+class Impatient(Daemon):
+    """One that gives a worker a second for a job that nobody wants any more."""
+
+    def command(self, *arguments: str) -> subprocess.Popen[str]:
+        script = "from backend import daemon; daemon._STUCK = 1.0; daemon.serve(daemon.Settings())"
+        return subprocess.Popen([sys.executable, "-c", script], env=self.environment, cwd=ROOT, text=True)
+
+
+def test_a_worker_that_hangs_is_replaced_when_its_job_is_cancelled(tmp_path: Path) -> None:
+    daemon = Impatient(tmp_path)
+    try:
+        client = daemon.client()
+        with daemon.stopped_worker() as pid:
+            request = job()
+            client.send(request)
+            client.until(Progress, stage="copy")
+            daemon.client().send(Cancel(request.job))
+            client.until(Error, code=Code.CANCELLED)
+            succeeds(client)
+        assert not psutil.pid_exists(pid) and not daemon.segments()
+    finally:
+        daemon.close()
+
+
+def test_a_daemon_that_nobody_can_find_leaves_and_takes_nothing_of_another_with_it(
+    started: Callable[..., Daemon],
+) -> None:
+    lost = started()
+    shutil.rmtree(lost.file(""))
+    found = started(folder=lost.folder)
+    assert lost.process.wait(10) == 0 and "cannot find it" in lost.log()
+    assert isinstance(found.client().ask(Hello("hello")), Welcome)
+    found.file("connection.json").unlink()
+    assert found.process.wait(10) == 0
+    assert [path.name for path in found.file("").iterdir()] == ["lock"]
+
+
+def test_what_was_killed_altogether_is_cleared_up_by_the_next(started: Callable[..., Daemon]) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    left, others = SHM / f"harmonize-{ended.pid}-1", SHM / f"harmonize-{os.getpid()}-1"
+    left.touch()
+    others.touch()
+    try:
+        started()
+        assert not left.exists() and others.exists()
+    finally:
+        others.unlink()
+
+
+class Limited(Daemon):
+    """One that begins with few open files, as it does by default on most systems."""
+
+    def command(self, *arguments: str) -> subprocess.Popen[str]:
+        line = ["sh", "-c", 'ulimit -S -n 128; exec "$@"', "sh", sys.executable, "-m", "backend.cli", *arguments]
+        return subprocess.Popen(line, env=self.environment, cwd=ROOT, text=True)
+
+
+def test_a_flood_of_connections_without_a_key_does_no_harm(tmp_path: Path) -> None:
+    daemon = Limited(tmp_path, "--tcp")
+    flood: list[socket.socket] = []
+    try:
+        host, port = daemon.connection["endpoints"][1].removeprefix("tcp://").split(":")
+        flood += [socket.create_connection((host, int(port))) for _ in range(300)]
+        succeeds(daemon.client())
+    finally:
+        for connection in flood:
+            connection.close()
+        daemon.close()
+
+
+def test_weights_with_a_name_that_no_message_may_hold(started: Callable[..., Daemon], tmp_path: Path) -> None:
+    weights = tmp_path / f"{'long' * 40}\n.safetensors"
+    weights.symlink_to(ROOT / "gknet" / "weights" / "gknet-lite.safetensors")
+    daemon = started("--model", str(weights))
+    client = daemon.client()
+    succeeds(client)
+    assert client.status().workers[0].model == "long" * 25
 
 
 def test_sigterm_answers_jobs_and_leaves_nothing(started: Callable[..., Daemon]) -> None:
