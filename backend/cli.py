@@ -409,7 +409,7 @@ def _harmonize(given: Composite, pasted: bool | None, model: str, device: str, d
         try:
             return engine.by_daemon(image, foreground, icc=icc, pasted=pasted, model=asked, start=bool(daemon))
         except LinkError as error:
-            if error.code in (Code.BAD_IMAGE, Code.NO_FOREGROUND):
+            if error.code in (Code.BAD_IMAGE, Code.NO_FOREGROUND, Code.NO_BACKGROUND):
                 raise BadInput(str(error)) from error
             if daemon:
                 raise NoDaemon(str(error)) from error

@@ -88,12 +88,12 @@ class Maker:
     def __call__(self, task: Task) -> Outcome:
         """Make one output, unless it is there already and of the same.
 
-        An item fails by an ImageFileError, ValueError, OSError, libvips error or lack of memory; whatever else is
-        raised is a fault of ours.
+        An item fails by an ImageFileError, ValueError, OSError, libvips error, lack of memory or a network that gives
+        no numbers; whatever else is raised is a fault of ours.
         """
         try:
             return self._make(task)
-        except (ValueError, OSError, MemoryError, pyvips.Error) as error:
+        except (ValueError, ArithmeticError, OSError, MemoryError, pyvips.Error) as error:
             return Failed(str(error) or type(error).__name__)
 
     def _make(self, task: Task) -> Made:

@@ -276,6 +276,8 @@ class _Engine:
     def _harmonize(
         self, harmonizer: Harmonizer, task: Task, image: Array, mask: Array, buffer: memoryview
     ) -> Harmonized:
+        from gknet.harmonizer import NoBackgroundError
+
         profile = None
         if task.icc:
             offset, length = task.icc
@@ -291,6 +293,9 @@ class _Engine:
                 crop=True,
                 on_stage=partial(self._enter, task),
             )
+        except NoBackgroundError as error:
+            message = "all that can be seen is foreground, so there is nothing to match"
+            raise LinkError(Code.NO_BACKGROUND, message, "select the object alone") from error
         except ValueError as error:
             raise LinkError(Code.BAD_IMAGE, str(error)) from error
 

@@ -122,6 +122,6 @@ def command(a: str, b: str, data: Path, output: Path) -> None:
         raise click.UsageError(f"A and B are both {a}: name two methods")
     try:
         write_page(output, read_composites(data), [Method(a), Method(b)])
-    except (ValueError, OSError) as error:
+    except (ValueError, ArithmeticError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"open {output / 'index.html'}")

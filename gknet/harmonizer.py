@@ -31,8 +31,14 @@ MIN_SIDE = 16
 """Shortest side of an image, in pixels."""
 IMAGE_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
 MASK_MODES = ("1", "L", "I;16")
+_BACKGROUND = 0.02
+"""Opacity beyond the mask's above which there is background in a pixel."""
 _KEPT = 16 << 20
 """Bytes: more than the network frees at once at its usual size."""
+
+
+class NoBackgroundError(ValueError):
+    """All that is to be seen is foreground, so there is nothing to match it to."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +165,11 @@ class Harmonizer:
 
         Raises:
             TypeError: an argument of a type, depth or mode that is not listed above.
-            ValueError: sizes differ; the mask is empty or full; something is NaN, infinite or out of its range; a wrong
-                number of channels; an invalid profile; or a context box beyond the image or without the foreground.
+            ValueError: sizes differ; the image is too small; the mask is empty, or uint8 that ends at 1; something is
+                NaN, infinite or out of its range; a wrong number of channels; an invalid profile or transfer; or a
+                context box that is too small, beyond the image or without the foreground.
+            NoBackgroundError: a ValueError too: the mask is full, or all around the foreground is transparent.
+            ArithmeticError: the network's own result is NaN or infinite.
         """
         timings: dict[str, float] = {}
         stage = partial(_stage, timings, on_stage)
@@ -270,7 +279,7 @@ def _document(image: Picture) -> Array:
         height, width = array.shape[:2]
         raise ValueError(f"the image is {width} x {height}; pass one of at least {MIN_SIDE} x {MIN_SIDE} pixels")
     if not _finite(array):
-        raise ValueError("the image contains NaN or infinity; replace them first, for instance with numpy.nan_to_num")
+        raise ValueError("the image contains NaN or infinity; replace them by numbers first")
     return array[..., None] if array.ndim == 2 else array
 
 
@@ -341,7 +350,7 @@ def _context(context_box: tuple[int, int, int, int] | None, document: Array, mas
                 f"context_box {tuple(box)} does not contain the foreground, which fills {tuple(foreground)}; enlarge it"
             )
     if mask[box.slices].min() >= 0.5 * upsampling.full_scale(mask.dtype):
-        raise ValueError(
+        raise NoBackgroundError(
             "the mask is full: there is no background to match; leave pixels outside the foreground at 0"
             + ("" if context_box is None else ", and enlarge context_box until it holds some")
         )
@@ -357,16 +366,22 @@ def _strength(strength: float) -> float:
 
 
 def as_seen(image: Array, mask: Array, size: int) -> tuple[upsampling.Float, upsampling.Float]:
-    """Colours [size, size, 1 or 3] in document values and mask [size, size], as the network is to see them."""
-    small_mask = upsampling.enlarge(upsampling.reduce_area(mask[..., None], size), size)[..., 0]
+    """Colours [size, size, 1 or 3] in document values and mask [size, size], as the network is to see them.
+
+    Raises:
+        NoBackgroundError: the image is transparent wherever the mask is 0.
+    """
+    reduced_mask = upsampling.reduce_area(mask[..., None], size)
+    small_mask = upsampling.enlarge(reduced_mask, size)[..., 0]
     if image.shape[2] in (1, 3):
         colours = upsampling.reduce_area(image, size)
     elif image[..., -1].min() >= upsampling.full_scale(image.dtype):
         colours = upsampling.reduce_area(image, size)[..., :-1]
     else:
         reduced = upsampling.reduce_area(image, size, premultiply=True)
-        if not reduced[..., -1].any():
-            raise ValueError("the image is fully transparent; there is nothing to match the foreground to")
+        # A cut-out's soft edge is no background.
+        if (reduced[..., -1] - reduced_mask[..., 0]).max() <= _BACKGROUND:
+            raise NoBackgroundError("all around the foreground is transparent: there is no background to match")
         colours = upsampling.fill_absent(reduced[..., :-1], reduced[..., -1:])
     return upsampling.enlarge(colours, size), small_mask
 

@@ -91,6 +91,19 @@ class Plan:
         return Harmonize(new_job(), image, icc, selection, own, pasted, model, feather)
 
 
+def replaces(new: Rect, earlier: Rect, selected: bool) -> bool:
+    """Whether a layer's result takes the place of one that the layer had before.
+
+    What is made of a whole layer does. What is made of a selection does if it is of the same object, by the boxes that
+    they fill: of several objects in one photo each keeps its own.
+    """
+    shared = intersection(new, earlier)
+    if not selected or shared is None:
+        return not selected
+    common = shared.width * shared.height
+    return 2 * common >= new.width * new.height + earlier.width * earlier.height - common
+
+
 def is_opaque(pixels: Pixels) -> bool:
     """Whether no pixel is transparent in the least."""
     if pixels.layout in ("RGB", "GRAY"):

@@ -31,6 +31,7 @@ HEADER_BYTES = 64 * 1024
 FRAMES = 8
 JOB_BYTES = 6_000_000_000
 ICC_BYTES = 4 * 1024 * 1024
+MOST_FEATHER = 1000
 NAME = 100
 """Letters of a name."""
 
@@ -55,6 +56,7 @@ class Code:
     TOO_LARGE = "too_large"  # exceeds a limit
     BAD_IMAGE = "bad_image"  # a valid message about an image that cannot be harmonized
     NO_FOREGROUND = "no_foreground"
+    NO_BACKGROUND = "no_background"
     UNKNOWN_MODEL = "unknown_model"
     UNKNOWN_JOB = "unknown_job"
     BUSY = "busy"
@@ -168,7 +170,7 @@ class Harmonize:
         pasted: whether the foreground was pasted onto this background, or changed where it stands; None: its edge is to
             tell.
         model: the network's name, or "auto".
-        feather: document pixels by which the foreground's edge is softened, 0..1000.
+        feather: document pixels by which the foreground's edge is softened, 0..MOST_FEATHER.
     """
 
     type: ClassVar[str] = "harmonize"
@@ -194,7 +196,7 @@ class Harmonize:
         if self.pasted is not None:
             _check_type("pasted", self.pasted, bool)
         _check_name("model", self.model)
-        _check_number("feather", self.feather, 0, 1000)
+        _check_number("feather", self.feather, 0, MOST_FEATHER)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,14 @@ TEXTS = {
         "There is nothing to match: no other visible layer lies below the active one. Put the object on a layer above "
         "the picture, or flatten the image and select the object, and harmonize again."
     ),
+    "isolated": (
+        "A layer is isolated, so that the picture which the object should match cannot be seen. Turn off "
+        "Layer > {menu}, and harmonize again."
+    ),
+    "too_large": (
+        "The picture is too large: this much of it, in its depth, is more than Krita hands to a plugin at once. Select "
+        "a smaller object, or scale the picture down."
+    ),
     "layer_empty": (
         "The active layer shows nothing within the picture. Activate the layer with the object, and harmonize again."
     ),
@@ -118,6 +126,10 @@ TEXTS = {
     "error.no_foreground": (
         "There is no object to harmonize: what is selected is transparent. Select the object, or activate the layer "
         "with the pasted object, and harmonize again."
+    ),
+    "error.no_background": (
+        "There is nothing to match: the object is all that can be seen. Select the object alone, or put it on a layer "
+        "above the picture, and harmonize again."
     ),
     "error.unknown_model": "The backend has no such network: {message}. Please {hint}.",
     "error.unknown_job": "The backend does not know this harmonization any more: it has ended.",

@@ -16,7 +16,7 @@ from gi.repository import Gimp, Gio, GLib, GObject  # noqa: E402
 from harmonize import picture  # noqa: E402
 from harmonize.link.client import Client  # noqa: E402
 from harmonize.link.installation import read_installation  # noqa: E402
-from harmonize.link.messages import Code, LinkError  # noqa: E402
+from harmonize.link.messages import MOST_FEATHER, Code, LinkError  # noqa: E402
 from harmonize.link.texts import Refusal, explain, progress, text  # noqa: E402
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class HarmonizeLayer(Gimp.PlugIn):
         procedure.set_icon_file(Gio.File.new_for_path(str(FOLDER / "icon.svg")))
         procedure.set_documentation(text("harmonize.tip"), text("help"), None)
         procedure.set_attribution("The GKNet Harmonize authors", "MIT License", "2026")
-        for argument, most in (("strength", 100), ("feather", picture.MOST_FEATHER)):
+        for argument, most in (("strength", 100), ("feather", MOST_FEATHER)):
             default = most if argument == "strength" else 0
             label, tip = text(f"{argument}.label"), text(f"{argument}.tip")
             procedure.add_double_argument(argument, label, tip, 0, most, default, GObject.ParamFlags.READWRITE)
@@ -103,7 +103,7 @@ def _harmonize(
     pixels = client.harmonize(request, _show).pixels
     if picture.place(image, layer) != place:
         raise Refusal("document_changed")
-    picture.put(image, layer, pixels, config.get_property("strength"))
+    picture.put(image, layer, pixels, config.get_property("strength"), request.selection is not None)
     Gimp.displays_flush()
 
 

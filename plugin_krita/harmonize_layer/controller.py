@@ -54,11 +54,13 @@ class Controller(QtCore.QObject):
         """For the next result, in this session and later ones."""
         self.strength = percent
         Krita.instance().writeSetting(_SETTINGS, "strength", str(percent))
+        self.changed.emit()
 
     def set_feather(self, pixels: int) -> None:
         """For the next run, in this session and later ones."""
         self.feather = pixels
         Krita.instance().writeSetting(_SETTINGS, "feather", str(pixels))
+        self.changed.emit()
 
     def log(self) -> Path | None:
         """The daemon's log; None where it is not known."""

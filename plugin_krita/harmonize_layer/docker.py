@@ -5,11 +5,11 @@ from __future__ import annotations
 from krita import Canvas, DockWidget
 
 from .controller import Controller
+from .link.messages import MOST_FEATHER
 from .link.texts import text
 from .qt import QtCore, QtGui, QtWidgets
 
 _STEPS = 1000
-_WIDEST_FEATHER = 1000
 
 
 class Docker(DockWidget):
@@ -36,12 +36,12 @@ class Docker(DockWidget):
         log.linkActivated.connect(self._open_log)
 
         settings = QtWidgets.QFormLayout()
-        strength = _Slider(100, text("percent"), controller.strength, controller.set_strength)
-        strength.setToolTip(text("strength.tip"))
-        settings.addRow(text("strength"), strength)
-        feather = _Number(_WIDEST_FEATHER, text("pixels"), controller.feather, controller.set_feather)
-        feather.setToolTip(text("feather.tip"))
-        settings.addRow(text("feather"), feather)
+        self._strength = _Slider(100, text("percent"), controller.strength, controller.set_strength)
+        self._strength.setToolTip(text("strength.tip"))
+        settings.addRow(text("strength"), self._strength)
+        self._feather = _Number(MOST_FEATHER, text("pixels"), controller.feather, controller.set_feather)
+        self._feather.setToolTip(text("feather.tip"))
+        settings.addRow(text("feather"), self._feather)
         settings.addRow(text("engine.label"), self._engine)
         buttons = QtWidgets.QHBoxLayout()
         buttons.addWidget(self._harmonize)
@@ -64,6 +64,8 @@ class Docker(DockWidget):
 
     def _update(self) -> None:
         controller = self.controller
+        self._strength.number.setValue(controller.strength)  # another window's docker may have set them
+        self._feather.setValue(controller.feather)
         self._engine.setText(controller.engine)
         self._line.setText(controller.line)
         # A bar without a range shows that something is going on.
@@ -105,7 +107,7 @@ class _Slider(QtWidgets.QWidget):
 
     def __init__(self, highest: int, unit: str, value: int, changed: object) -> None:
         super().__init__()
-        number = _Number(highest, unit, value, changed)
+        self.number = number = _Number(highest, unit, value, changed)
         slider = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
         slider.setRange(0, highest)
         slider.setValue(value)

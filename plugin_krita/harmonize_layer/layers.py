@@ -51,6 +51,29 @@ def has_layers_below(layer: Node) -> bool:
     return False
 
 
+def groups_with_effects(layer: Node) -> list[Node]:
+    """The groups around it that do something to what is in them. One that passes it through leaves that to them."""
+    groups = list(_upwards(layer))[1:]
+    return [group for group in groups if not group.passThroughMode() and (_is_blended(group) or _masks(group))]
+
+
+def without_effects(group: Node) -> None:
+    """Let a group show what is in it, and nothing else."""
+    group.setOpacity(255)
+    group.setBlendingMode("normal")
+    group.setInheritAlpha(False)
+    for mask in _masks(group):
+        mask.setVisible(False)
+
+
+def _is_blended(group: Node) -> bool:
+    return bool(group.opacity() < 255 or group.blendingMode() != "normal" or group.inheritAlpha())
+
+
+def _masks(group: Node) -> list[Node]:
+    return [node for node in group.childNodes() if not is_layer(node) and node.visible()]
+
+
 def counterpart(layer: Node, copy: Document) -> Node:
     """The layer in a copy of its document."""
     path = [level.parentNode().childNodes().index(level) for level in _upwards(layer)]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from krita import Document, Krita, Node
 
 from . import profiles
-from .layers import active_layer, counterpart, has_layers_below, layers_above
+from .layers import active_layer, counterpart, groups_with_effects, has_layers_below, layers_above, without_effects
 from .link.foreground import Plan
-from .link.messages import Harmonize, Image, Pixels, Rect
+from .link.messages import CHANNELS, ITEM_BYTES, Harmonize, Image, Pixels, Rect
 from .link.texts import Refusal, text
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _DTYPES = {"U8": "u8", "U16": "u16", "F16": "f16", "F32": "f32"}
 _MODELS = {"CMYKA": "CMYK", "LABA": "L*a*b*", "XYZA": "XYZ", "YCbCrA": "YCbCr", "A": "alpha"}
+_MOST_BYTES = (1 << 31) - 64  # Krita counts the bytes of a QByteArray in an int, and crashes beyond it
 _ALPHA_LAST = {"RGBA": "RGBA", "LABA": "RGBA", "XYZA": "RGBA", "YCbCrA": "RGBA", "GRAYA": "GRAYA"}
 
 
@@ -51,22 +52,31 @@ class Picture:
         layout = _layout(document)
         if layer.colorModel() not in _ALPHA_LAST:
             raise Refusal("layer_model", model=_named(layer.colorModel()), menu=_menu("layer_convert"))
+        _check_isolation()
         document.waitForDone()
         selection = document.selection()
         selected = selection and Rect(selection.x(), selection.y(), selection.width(), selection.height())
         plan = Plan.of(_rect(document.bounds()), _shown(layer), selected, has_layers_below(layer))
+        dtype, own_dtype = _DTYPES[document.colorDepth()], _DTYPES[layer.colorDepth()]
+        own_layout = _ALPHA_LAST[layer.colorModel()]
+        _check_size(plan.image, layout, dtype)
+        _check_size(plan.foreground, own_layout, own_dtype)
         state = _state(document, layer, plan)
-        dtype = _DTYPES[document.colorDepth()]
         icc, transfer, note = profiles.find(document)
         image = Image(plan.image, layout, dtype, _seen(document, layer, plan.image, state[0]), transfer)
         request = plan.request(
             image,
-            Pixels(plan.foreground, _ALPHA_LAST[layer.colorModel()], _DTYPES[layer.colorDepth()], _view(state[1])),
+            Pixels(plan.foreground, own_layout, own_dtype, _view(state[1])),
             selection and Pixels(plan.foreground, "GRAY", "u8", _view(selection.pixelData(*plan.foreground))),
             icc,
             feather,
         )
         return cls(document, layer, request, note, plan, state)
+
+    @property
+    def selected(self) -> bool:
+        """There was a selection."""
+        return self._plan.selected
 
     def check(self) -> None:
         """Make sure that the result still belongs where it was asked for.
@@ -110,14 +120,37 @@ def _layout(document: Document) -> str:
     raise Refusal("colour_model", model=_named(model), menu=_menu("image_convert"))
 
 
+def _check_isolation() -> None:
+    """A document, and a copy of it as well, shows nothing but what is isolated.
+
+    Raises:
+        Refusal: something is.
+    """
+    for name in ("isolate_active_layer", "isolate_active_group"):
+        action = Krita.instance().action(name)
+        if action is not None and action.isChecked():
+            raise Refusal("isolated", menu=action.text().replace("&", ""))
+
+
+def _check_size(rect: Rect, layout: str, dtype: str) -> None:
+    if rect.width * rect.height * CHANNELS[layout] * ITEM_BYTES[dtype] > _MOST_BYTES:
+        raise Refusal("too_large")
+
+
 def _seen(document: Document, layer: Node, rect: Rect, shown: object) -> memoryview:
-    """What is visible of the layer and those below it; `shown` is what the document shows."""
-    if not layers_above(layer):
+    """What is visible of the layer and those below it; `shown` is what the document shows.
+
+    Without what the groups do that the layer is in: they do it to the result.
+    """
+    if not layers_above(layer) and not groups_with_effects(layer):
         return _view(shown)
     copy = document.clone()
     try:
-        for node in layers_above(counterpart(layer, copy)):
+        own = counterpart(layer, copy)
+        for node in layers_above(own):
             node.setVisible(False)
+        for group in groups_with_effects(own):
+            without_effects(group)
         copy.refreshProjection()
         copy.waitForDone()
         return _view(copy.pixelData(*rect))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from krita import Document, Krita, Node
 
+from .link.foreground import replaces
 from .link.texts import layer_name
 from .qt import QtCore
 
@@ -49,8 +50,10 @@ class Results:
         data = QtCore.QByteArray(memoryview(pixels.data).tobytes())
         node.setPixelData(data, *pixels.rect)
         node.setOpacity(round(255 * strength / 100))
+        node.setInheritAlpha(layer.inheritAlpha())  # else what that hides of the layer would come to light
         for sibling in group.childNodes():
-            if self._is_untouched(sibling, layer):
+            earlier = self._untouched(sibling, layer)
+            if earlier and replaces(pixels.rect, earlier.rect, picture.selected):
                 sibling.remove()
         active = document.activeNode()
         group.addChildNode(node, layer)  # the one step to undo
@@ -59,12 +62,12 @@ class Results:
         self._results.append(result)
         QtCore.QTimer.singleShot(0, lambda: _remember(result, node))  # the picture is shown first
 
-    def _is_untouched(self, node: Node, source: Node) -> bool:
-        """Whether a layer is a result of the source's that the user has not edited or moved."""
+    def _untouched(self, node: Node, source: Node) -> _Result | None:
+        """What is known of a layer if it is a result of the source's that the user has not made his own."""
         for result in self._results:
             if (result.node, result.source) == (node.uniqueId(), source.uniqueId()):
-                return _state(node, result.rect) == result.state
-        return False
+                return result if _state(node, result.rect) == result.state else None
+        return None
 
 
 def _activate(document: Document, node: Node | None) -> None:
@@ -78,5 +81,6 @@ def _remember(result: _Result, node: Node) -> None:
 
 
 def _state(node: Node, rect: Rect) -> object:
-    """What a user changes by painting on a layer or moving it."""
-    return hashlib.sha1(memoryview(node.pixelData(*rect))).digest(), node.bounds()
+    """What a user changes who makes a layer his own; its opacity is not of it, which is but the strength."""
+    settings = node.name(), node.blendingMode(), node.locked(), node.inheritAlpha(), len(node.childNodes())
+    return hashlib.sha1(memoryview(node.pixelData(*rect))).digest(), node.bounds(), settings

@@ -327,7 +327,7 @@ def test_progress_names_each_stage_and_grows(client: Client) -> None:
         (Code.NO_FOREGROUND, {"selection": None}),
         (Code.NO_FOREGROUND, {"selection": pixels(disc(64, 64), "GRAY", 500, 0)}),
         (Code.NO_FOREGROUND, {"layer": pixels(picture(64, 64) * 0, "RGBA")}),
-        (Code.BAD_IMAGE, {"selection": pixels(np.full((64, 64), 255, np.uint8), "GRAY")}),
+        (Code.NO_BACKGROUND, {"selection": pixels(np.full((64, 64), 255, np.uint8), "GRAY")}),
         (Code.BAD_IMAGE, {"icc": b"nonsense"}),
         (Code.BAD_IMAGE, {"selection": pixels(np.full((64, 64), np.nan, np.float32), "GRAY")}),
         (Code.BAD_IMAGE, {"selection": pixels(np.full((64, 64), np.nan, np.float32), "GRAY"), "feather": 3.0}),
@@ -684,7 +684,8 @@ def test_a_worker_that_hangs_is_replaced_when_its_job_is_cancelled(tmp_path: Pat
             daemon.client().send(Cancel(request.job))
             client.until(Error, code=Code.CANCELLED)
             succeeds(client)
-        assert not psutil.pid_exists(pid) and not daemon.segments()
+        assert not psutil.pid_exists(pid)
+        wait(lambda: not daemon.segments())
     finally:
         daemon.close()
 

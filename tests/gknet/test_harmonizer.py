@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gknet import variants, weights
-from gknet.harmonizer import Harmonized, Harmonizer
+from gknet.harmonizer import Harmonized, Harmonizer, NoBackgroundError
 from gknet.network import GKNet, GKNetConfig
 
 SLOPE, OFFSET = (0.8, 1.1, 0.9), (0.1, -0.05, 0.02)
@@ -430,7 +430,8 @@ def with_value(array: np.ndarray, value: float) -> np.ndarray:
         (ValueError, "reaches beyond the image, which is 80 x 60", IMAGE, MASK, {"context_box": (0, 0, 81, 60)}),
         (ValueError, "does not contain the foreground, which fills", IMAGE, MASK, {"context_box": (40, 0, 80, 60)}),
         (ValueError, "smaller than 16 x 16 pixels or inside out", IMAGE, MASK, {"context_box": (60, 0, 20, 60)}),
-        (ValueError, "fully transparent", np.dstack([IMAGE, MASK & np.uint8(0)]), MASK, {}),
+        (ValueError, "around the foreground is transparent", np.dstack([IMAGE, MASK & np.uint8(0)]), MASK, {}),
+        (NoBackgroundError, "around the foreground", np.dstack([IMAGE, MASK * np.uint8(255)]), MASK, {}),
         (ValueError, "transfer 'gamma' is unknown", IMAGE, MASK, {"transfer": "gamma"}),
         (ValueError, "ICC profile .* is damaged", IMAGE, MASK, {"profile": b"nonsense"}),
     ],

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 
 from gi.repository import Babl, Gegl, Gimp
 
-from .link.foreground import Plan
+from .link.foreground import Plan, replaces
 from .link.messages import Harmonize, Image, Pixels, Rect
 from .link.texts import Refusal, layer_name
-
-MOST_FEATHER = 1000
 
 _DTYPES = {"u8": "u8", "u16": "u16", "half": "f16", "float": "f32"}
 _KINDS = {dtype: kind for kind, dtype in _DTYPES.items()}
@@ -87,8 +85,7 @@ def read(image: Gimp.Image, layer: Gimp.Layer, feather: float, model: str) -> Ha
 def _read(image: Gimp.Image, layer: Gimp.Layer, feather: float, model: str) -> Harmonize:
     """As `read`; changes the image."""
     selection = _selected(image)
-    _, left, top = layer.get_offsets()
-    shown: Rect | None = Rect(left, top, layer.get_width(), layer.get_height())
+    shown: Rect | None = _box(layer)
     background = any(below.get_visible() for _, _, siblings in _levels(layer) for below in siblings)
     wire = _Wire.of(layer)
     if selection is None:
@@ -101,8 +98,10 @@ def _read(image: Gimp.Image, layer: Gimp.Layer, feather: float, model: str) -> H
     if plan.selected:
         # A selection's values are linear, as alpha is: read as gamma they would be distorted.
         chosen = Pixels(plan.foreground, "GRAY", wire.dtype, wire.read(image.get_selection(), plan.foreground, "MASK"))
-    for _, above, _ in _levels(layer):
+    for each, above, _ in _levels(layer):
         _hide(above)
+        if each != layer:
+            _show_plainly(each)
     seen = Image(plan.image, wire.layout, wire.dtype, wire.read(_visible(image), plan.image, wire.layout))
     drawable, left, top = _own(image, layer)
     x, y, width, height = plan.foreground
@@ -139,8 +138,12 @@ def place(image: Gimp.Image, layer: Gimp.Layer) -> tuple[int, ...]:
     return (*canvas, left, top, layer.get_width(), layer.get_height())
 
 
-def put(image: Gimp.Image, layer: Gimp.Layer, pixels: Pixels, strength: float) -> None:
+def put(image: Gimp.Image, layer: Gimp.Layer, pixels: Pixels, strength: float, selected: bool) -> None:
     """Put a result above its layer, in place of an earlier one that is as this plug-in left it; one undo step.
+
+    Args:
+        strength: the new layer's opacity in percent.
+        selected: it is of a selection.
 
     Raises:
         Refusal: nothing can be put there now.
@@ -159,7 +162,7 @@ def put(image: Gimp.Image, layer: Gimp.Layer, pixels: Pixels, strength: float) -
     image.undo_group_start()
     try:
         for earlier in _siblings(layer):
-            if _is_untouched_result(earlier, layer):
+            if _is_untouched_result(earlier, layer) and replaces(pixels.rect, _box(earlier), selected):
                 image.remove_layer(earlier)
         image.insert_layer(new, layer.get_parent(), image.get_item_position(layer))
         # One that cannot be undone would keep the whole step from being undone.
@@ -171,18 +174,24 @@ def put(image: Gimp.Image, layer: Gimp.Layer, pixels: Pixels, strength: float) -
 
 
 def _is_untouched_result(candidate: Gimp.Layer, layer: Gimp.Layer) -> bool:
-    """Whether it came out of harmonizing `layer`, and is neither edited nor a copy."""
+    """Whether it came out of harmonizing `layer`, and is neither a copy nor made the user's own."""
     mark = candidate.get_parasite(_MARK)
     edited = candidate.get_mask() or candidate.get_filters()
     return mark is not None and not edited and bytes(mark.get_data()) == _mark(candidate, layer)
 
 
 def _mark(result: Gimp.Layer, layer: Gimp.Layer) -> bytes:
-    """What is noted on a result: which layer of the image it is, of which other one, where, and its pixels' digest."""
+    """What is noted on a result: which layer of the image it is, of which other one, and what a user changes who makes
+    it his own. Its opacity is not of that, which is but the strength."""
     whole = Gegl.Rectangle.new(0, 0, result.get_width(), result.get_height())
     digest = hashlib.sha256(result.get_buffer().get(whole, 1.0, None, Gegl.AbyssPolicy.NONE)).hexdigest()
-    _, left, top = result.get_offsets()
-    return f"{result.get_tattoo()} {layer.get_tattoo()} {left} {top} {digest}".encode()
+    settings = int(result.get_mode()), result.get_lock_content(), result.get_lock_position(), result.get_name()
+    return f"{result.get_tattoo()} {layer.get_tattoo()} {_box(result)} {digest} {settings}".encode()
+
+
+def _box(layer: Gimp.Layer) -> Rect:
+    _, left, top = layer.get_offsets()
+    return Rect(left, top, layer.get_width(), layer.get_height())
 
 
 def _format(layout: str, dtype: str) -> str:
@@ -200,6 +209,17 @@ def _selected(image: Gimp.Image) -> Rect | None:
 def _visible(image: Gimp.Image) -> Gimp.Layer:
     """What is visible, as a layer of the canvas's size, which is not in the image."""
     return Gimp.Layer.new_from_visible(image, image, "visible")
+
+
+def _show_plainly(group: Gimp.Layer) -> None:
+    """Let a group show what is in it, and nothing else: what it does, it does to the result."""
+    group.set_opacity(100)
+    if group.get_mode() != Gimp.LayerMode.PASS_THROUGH:
+        group.set_mode(Gimp.LayerMode.NORMAL)
+    if group.get_mask():
+        group.set_apply_mask(False)
+    for effect in group.get_filters():
+        effect.set_visible(False)
 
 
 def _hide(layers: list[Gimp.Layer]) -> None:

@@ -73,7 +73,7 @@ def test_codes_stages_and_limits_are_the_codes() -> None:
         "frames of a message": messages.FRAMES,
         "a job, and all jobs that wait together": Settings().job_bytes,
         "ICC profile": messages.ICC_BYTES,
-        "names": messages._NAME,
+        "names": messages.NAME,
         "jobs in the daemon": Settings().queue,
         "a handshake": 10,
     }

@@ -28,6 +28,7 @@ Array = npt.NDArray[Any]
 WIDTH, HEIGHT = 320, 213
 DEPTHS: dict[str, Any] = {"u8": np.uint8, "u16": np.uint16, "half": np.float16, "float": np.float32}
 # What a precision's values travel as: sRGB values in so many bits if those hold all that it holds, else in floats.
+MULTIPLY, PASS_THROUGH = 30, 61  # of Gimp.LayerMode
 PRECISIONS = {
     f"{depth}_{curve}": "float" if curve == "LINEAR" else kind
     for curve in ("NON_LINEAR", "PERCEPTUAL", "LINEAR")
@@ -298,6 +299,23 @@ def test_groups(gimp: Gimp, picture: Picture, harmonizer: Harmonizer) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "effect", [{"opacity": 50.0}, {"mode": MULTIPLY}, {"mode": PASS_THROUGH, "opacity": 50.0}, "mask"]
+)
+def test_what_a_group_does_is_done_to_the_result_once(
+    gimp: Gimp, picture: Picture, harmonizer: Harmonizer, effect: dict[str, Any] | str
+) -> None:
+    group = gimp("group", picture.id, "group")
+    layer = picture.layer(cutout(), "pasted", parent=group)
+    before = picture.seen()
+    if isinstance(effect, dict):
+        gimp("change", group, **effect)
+    else:
+        gimp("mask", group, bytes([128]) * (WIDTH * HEIGHT))
+    assert (picture.seen() != before).any()
+    holds(picture, picture.harmonize(layer), engine(harmonizer, before, object_mask()), object_mask())
+
+
 def test_a_text_layer(gimp: Gimp, picture: Picture, harmonizer: Harmonizer) -> None:
     empty = picture.seen()
     layer = gimp("text_layer", picture.id, "GKNet", 80, (40, 60))
@@ -405,6 +423,26 @@ def test_again_replaces_what_is_unedited_and_keeps_the_rest(gimp: Gimp, picture:
     layers = [each["id"] for each in picture.state()["layers"]]
     assert len(layers) == 5 and layers[-4:-1] == [third["id"], fourth["id"], layer]
     assert gimp("pixels", third["id"]) == painted
+
+
+@pytest.mark.parametrize("change", [{"name": "mine"}, {"mode": MULTIPLY}, {"lock_content": True}], ids=str)
+def test_again_keeps_what_the_user_has_made_his_own(gimp: Gimp, picture: Picture, change: dict[str, Any]) -> None:
+    layer = picture.layer(cutout(), "pasted")
+    first = picture.harmonize(layer)
+    gimp("change", first["id"], **change)
+    second = picture.harmonize(layer)
+    layers = [each["id"] for each in picture.state()["layers"]]
+    assert layers[:3] == [first["id"], second["id"], layer]
+
+
+def test_several_objects_of_one_photo_keep_a_result_each(gimp: Gimp, picture: Picture) -> None:
+    photo = picture.state()["layers"][0]["id"]
+    for (x, y, width, height), results in (((20, 20, 80, 60), 1), ((90, 60, 100, 90), 2), ((94, 62, 96, 90), 2)):
+        chosen = np.zeros((HEIGHT, WIDTH), np.uint8)
+        chosen[y : y + height, x : x + width] = 255
+        picture.select(chosen)
+        picture.harmonize(photo)
+        assert len(picture.state()["layers"]) == results + 1
 
 
 def test_the_result_is_saved_and_known_again(gimp: Gimp, picture: Picture) -> None:
@@ -532,7 +570,7 @@ def all_selected(gimp: Gimp, picture: Picture) -> list[int]:
         (elsewhere, text("layer_empty")),
         (selected_beside, text("selection_empty")),
         (selected_transparent, text("error.no_foreground")),
-        (all_selected, "This picture cannot be harmonized: the mask is full"),
+        (all_selected, text("error.no_background")),
     ],
 )
 def test_what_cannot_be_harmonized(

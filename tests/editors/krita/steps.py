@@ -6,7 +6,7 @@ import time
 
 from krita import Document, InfoObject, Krita, Node, Selection
 from PyQt5.QtCore import QByteArray
-from PyQt5.QtWidgets import QApplication, QMenu, QMessageBox
+from PyQt5.QtWidgets import QApplication, QDockWidget, QMenu, QMessageBox, QSpinBox
 
 app = Krita.instance()
 
@@ -243,7 +243,7 @@ def add_mask(layer, rect, values):
     yield from activate(layer)
     yield from select(rect, values)
     yield from trigger("add_new_transparency_mask")
-    node(layer).childNodes()[0].setName("mask")
+    next(child for child in node(layer).childNodes() if child.type() == "transparencymask").setName("mask")
     document().setSelection(None)
     yield 100
 
@@ -339,6 +339,30 @@ def convert_layer(name, model, depth):
 
 def forget_profiles():
     sys.modules["harmonize_layer.profiles"]._found.clear()
+
+
+def set_in_second_window(strength, feather):
+    """[strength, feather] that each window's docker shows once they were set in the second one's."""
+    before = controller().strength, controller().feather
+    window = app.openWindow()
+    yield 500
+    dockers = [each.qwindow().findChild(QDockWidget, "harmonize_docker") for each in app.windows()]
+    spins = [docker.findChildren(QSpinBox) for docker in dockers]
+    for spin, value in zip(spins[-1], (strength, feather), strict=True):
+        spin.setValue(value)
+    shown = [[spin.value() for spin in each] for each in spins]
+    for spin, value in zip(spins[-1], before, strict=True):
+        spin.setValue(value)
+    window.qwindow().close()
+    yield 200
+    return shown
+
+
+def limit_bytes(most):
+    """As if Krita handed out fewer bytes at once; what it was before."""
+    picture = sys.modules["harmonize_layer.picture"]
+    before, picture._MOST_BYTES = picture._MOST_BYTES, most
+    return before
 
 
 def break_plugin(broken):

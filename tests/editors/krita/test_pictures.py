@@ -225,6 +225,43 @@ def test_groups(krita: Krita, harmonizer: Harmonizer, active: str) -> None:
     assert krita("tree") == (inside if active == "Person" else ["Photo", "Group", ["Person"], "Group (harmonized)"])
 
 
+@pytest.mark.parametrize("effect", [{"Opacity": 128}, {"BlendingMode": "multiply"}, "mask"])
+@pytest.mark.parametrize("covered", [False, True])
+def test_what_a_group_does_is_done_to_the_result_once(
+    krita: Krita, harmonizer: Harmonizer, effect: dict[str, object] | str, covered: bool
+) -> None:
+    krita("create", **layers())
+    picture, person = seen(krita), shown(krita, "Person")
+    krita("group", name="Group", members=["Person"])
+    if isinstance(effect, dict):
+        krita("change", name="Group", **effect)
+    else:
+        krita("add_mask", layer="Group", rect=WHOLE, values=bytes([128]) * (WIDTH * HEIGHT))
+    if covered:
+        krita("add", kind="paint", name="Cover", above="Group")
+        krita("paint", name="Cover", rect=[0, 0, 300, 300], pixels=bytes([90, 90, 90, 255]) * 90_000)
+    krita("activate", name="Person")
+    assert (seen(krita) != picture).any()
+    harmonize(krita)
+    check(krita, harmonizer, picture, person[..., 3])
+
+
+def test_a_clipped_layers_result_is_clipped_too(krita: Krita) -> None:
+    krita("create", **layers())
+    krita("add", kind="group", name="Group", above="Photo")
+    krita("add", kind="paint", name="Shape", parent="Group")
+    x, y = PLACE
+    krita("paint", name="Shape", rect=[x, y, 100, 150], pixels=bytes([0, 0, 0, 255]) * 15_000)
+    krita("group", name="Both", members=["Shape", "Person"])
+    krita("change", name="Person", InheritAlpha=True)
+    krita("activate", name="Person")
+    picture = seen(krita)
+    harmonize(krita)
+    changed = (seen(krita) != picture).any(-1)
+    inside = changed[y : y + 150, x : x + 100]
+    assert inside.any() and changed.sum() == inside.sum()
+
+
 @pytest.mark.parametrize("kind", ["clone_layer", "vector", "fill_layer", "file_layer"])
 def test_layers_without_pixels_of_their_own(krita: Krita, harmonizer: Harmonizer, kind: str, tmp_path: Path) -> None:
     arguments = layers()
@@ -346,6 +383,30 @@ def test_again_keeps_what_the_user_has_painted_on(krita: Krita, inside: bool) ->
     krita("paint", name=RESULT, rect=[x, y, 1, 1], pixels=b"\1\2\3\xff")
     harmonize(krita)
     assert krita("tree") == ["Photo", "Person", RESULT, RESULT]
+
+
+@pytest.mark.parametrize("change", [{"Name": "Mine"}, {"BlendingMode": "multiply"}, {"Locked": True}, "mask"], ids=str)
+def test_again_keeps_what_the_user_has_made_his_own(krita: Krita, change: dict[str, object] | str) -> None:
+    krita("create", **layers())
+    harmonize(krita)
+    if isinstance(change, dict):
+        krita("change", name=RESULT, **change)
+    else:
+        krita("add_mask", layer=RESULT, rect=WHOLE, values=bytes([128]) * (WIDTH * HEIGHT))
+        krita("activate", name="Person")
+    before = krita("tree")
+    harmonize(krita)
+    assert krita("tree") == [*before[:2], RESULT, *before[2:]]
+
+
+def test_several_objects_of_one_photo_keep_a_result_each(krita: Krita) -> None:
+    arguments = layers()
+    krita("create", **{**arguments, "layers": arguments["layers"][:1]})
+    result = "Photo (harmonized)"
+    for place, results in (((50, 50, 150, 150), 1), ((180, 100, 200, 200), 2), ((185, 105, 195, 190), 2)):
+        select(krita, disc(place))
+        harmonize(krita)
+        assert krita("tree").count(result) == results
 
 
 _SVG = (

@@ -120,6 +120,28 @@ def test_nothing_to_match(krita: Krita) -> None:
     opened(krita)
     krita("change", name="Photo", Visible=False)
     assert complaint(krita) == text("no_background")
+    krita("change", name="Photo", Visible=True, Opacity=0)
+    assert complaint(krita) == text("error.no_background")
+
+
+def test_everything_is_selected(krita: Krita) -> None:
+    opened(krita)
+    krita("activate", name="Photo")
+    krita("select", rect=WHOLE, values=b"\xff" * (WIDTH * HEIGHT))
+    assert complaint(krita) == text("error.no_background")
+
+
+@pytest.mark.parametrize("what", ["layer", "group"])
+def test_an_isolated_layer(krita: Krita, what: str) -> None:
+    opened(krita)
+    krita("group", name="Group", members=["Person"])
+    krita("activate", name="Person")
+    krita("trigger", action=f"isolate_active_{what}")
+    try:
+        said = complaint(krita)
+    finally:
+        krita("trigger", action=f"isolate_active_{what}")
+    assert f"Turn off Layer > Isolate Active {what.title()}, and" in said
 
 
 def test_a_selection_beside_the_layer(krita: Krita) -> None:
@@ -293,6 +315,15 @@ def test_too_large(krita: Krita) -> None:
     assert said.startswith("The picture is too large: ") and now(krita) == before
 
 
+def test_more_than_krita_can_hand_out(krita: Krita) -> None:
+    before = opened(krita)
+    most = krita("limit_bytes", most=1000)
+    try:
+        assert complaint(krita) == text("too_large") and now(krita) == before
+    finally:
+        krita("limit_bytes", most=most)
+
+
 def test_out_of_memory(krita: Krita) -> None:
     before = opened(krita)
     with daemon(krita, prepare=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))):
@@ -312,6 +343,10 @@ def test_killed_while_it_works(krita: Krita, victim: str) -> None:
     assert line.startswith(expected) and boxes == [line] and now(krita) == before
     line, boxes = krita("harmonize")
     assert boxes == [] and line.startswith("Harmonized in")
+
+
+def test_the_dockers_of_two_windows_say_the_same(krita: Krita) -> None:
+    assert krita("set_in_second_window", strength=40, feather=7) == [[40, 7], [40, 7]]
 
 
 def test_the_log_that_the_docker_opens_is_the_daemons(krita: Krita) -> None:
