@@ -47,7 +47,7 @@ class _Wire:
 
 
 def active_layer(image: Gimp.Image, drawables: list[Gimp.Drawable]) -> Gimp.Layer:
-    """The one layer to harmonize.
+    """The one layer to harmonize; of a result as it was made, the layer that it was made of: an undo makes that active.
 
     Raises:
         Refusal: it is none, there are several, or it cannot be harmonized.
@@ -61,6 +61,9 @@ def active_layer(image: Gimp.Image, drawables: list[Gimp.Drawable]) -> Gimp.Laye
     (layer,) = drawables
     if not layer.is_layer():
         raise Refusal("mask" if layer.is_layer_mask() else "channel")
+    if layer.get_image() != image:
+        raise Refusal("no_layer")
+    layer = next((each for each in _siblings(layer) if _is_untouched_result(layer, each)), layer)
     if not all(each.get_visible() for each, _, _ in _levels(layer)):
         raise Refusal("layer_hidden")
     for each, _, _ in _levels(layer):
@@ -84,6 +87,8 @@ def read(image: Gimp.Image, layer: Gimp.Layer, feather: float, model: str) -> Ha
 
 def _read(image: Gimp.Image, layer: Gimp.Layer, feather: float, model: str) -> Harmonize:
     """As `read`; changes the image."""
+    if layer.get_mask():
+        layer.set_show_mask(False)
     selection = _selected(image)
     shown: Rect | None = _box(layer)
     background = any(below.get_visible() for _, _, siblings in _levels(layer) for below in siblings)
@@ -224,6 +229,7 @@ def _show_plainly(group: Gimp.Layer) -> None:
 
 def _hide(layers: list[Gimp.Layer]) -> None:
     for layer in layers:
+        layer.set_lock_visibility(False)
         layer.set_visible(False)
 
 

@@ -279,6 +279,25 @@ def test_a_layer_mask_hides_part_of_the_object(gimp: Gimp, picture: Picture, har
     holds(picture, picture.harmonize(layer), engine(harmonizer, before, mask), mask)
 
 
+def test_a_layer_mask_that_is_shown(gimp: Gimp, picture: Picture, harmonizer: Harmonizer) -> None:
+    layer = picture.layer(cutout(), "pasted")
+    gimp("mask", layer, bytes([255]) * (WIDTH * HEIGHT))
+    before = picture.seen()
+    gimp("change", layer, show_mask=True)
+    assert (picture.seen() != before).any()
+    holds(picture, picture.harmonize(layer), engine(harmonizer, before, object_mask()), object_mask())
+
+
+def test_layers_whose_visibility_is_locked(gimp: Gimp, picture: Picture, harmonizer: Harmonizer) -> None:
+    layer = picture.layer(cutout(), "pasted")
+    gimp("mask", layer, bytes([255]) * (WIDTH * HEIGHT))  # what is below is hidden to see the layer alone
+    before = picture.seen()
+    covering = picture.layer(np.full((HEIGHT, WIDTH, 3), 0.9, np.float32), "covering")
+    for each in (covering, picture.state()["layers"][-1]["id"]):
+        gimp("change", each, lock_visibility=True)
+    holds(picture, picture.harmonize(layer), engine(harmonizer, before, object_mask()), object_mask())
+
+
 def test_groups(gimp: Gimp, picture: Picture, harmonizer: Harmonizer) -> None:
     outer = gimp("group", picture.id, "outer")
     inner = gimp("group", picture.id, "inner", outer)
@@ -423,6 +442,14 @@ def test_again_replaces_what_is_unedited_and_keeps_the_rest(gimp: Gimp, picture:
     layers = [each["id"] for each in picture.state()["layers"]]
     assert len(layers) == 5 and layers[-4:-1] == [third["id"], fourth["id"], layer]
     assert gimp("pixels", third["id"]) == painted
+
+
+def test_again_with_the_result_active(gimp: Gimp, picture: Picture) -> None:
+    layer = picture.layer(cutout(), "pasted")
+    first = picture.harmonize(layer)
+    assert picture.call(first["id"]) == ("success", "")
+    assert [each["name"] for each in picture.state()["layers"]] == ["pasted (harmonized)", "pasted", "photo"]
+    assert picture.state()["active"] == [layer]
 
 
 @pytest.mark.parametrize("change", [{"name": "mine"}, {"mode": MULTIPLY}, {"lock_content": True}], ids=str)
