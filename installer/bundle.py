@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from installer import lock
-from installer.environment import ROOT, Environment
+from installer.environment import ROOT, Environment, InstallError
 from installer.plugins import install_krita
 from installer.product import CODE
 from installer.progress import Bar
@@ -26,7 +26,12 @@ with tempfile.TemporaryDirectory(prefix="harmonize-") as folder:
         opened.extractall(folder, [name for name in opened.namelist() if not name.startswith("wheels/")])
     line = [sys.executable, "-m", "installer", *(sys.argv[1:] or ["install"])]
     line += ["--offline", archive] if line[3] == "install" else []
-    sys.exit(subprocess.run(line, cwd=folder).returncode)
+    child = subprocess.Popen(line, cwd=folder)
+    while True:
+        try:
+            sys.exit(child.wait())
+        except KeyboardInterrupt:
+            pass  # the child has had it too, and clears up
 """
 
 
@@ -60,8 +65,10 @@ def bundle(target: Path, torch: list[Path], torch_index: str | None, bar: Bar) -
         bar: where each step is named.
 
     Raises:
-        InstallError: a package could not be downloaded.
+        InstallError: a package could not be downloaded, or there is no such folder.
     """
+    if not target.parent.is_dir():
+        raise InstallError(f"there is no folder {target.parent}: make it, or name another", status=2)
     with tempfile.TemporaryDirectory(prefix="harmonize-") as folder:
         environment = Environment(Path(folder) / "environment")
         environment.make(bar)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import filecmp
 import json
+import shlex
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from installer import editors, kritarc, manifest
-from installer.environment import Environment
+from installer.environment import Environment, variables
 from installer.manifest import Manifest, ManifestError, Plugin
 from installer.progress import Bar, Step
 
-_AGAIN = "run `python3 -m installer install` again"
 _LINK = "import backend.link; print(backend.link.__path__[0])"
 
 
@@ -26,6 +26,11 @@ class Finding:
     fine: bool
     text: str
     advice: str = ""
+
+
+def _again(prefix: Path) -> str:
+    named = "" if prefix == manifest.default_prefix() else f" --prefix {shlex.quote(str(prefix))}"
+    return f"run `python3 -m installer install{named}` again"
 
 
 def examine(prefix: Path, bar: Bar) -> int:
@@ -44,15 +49,15 @@ def _findings(prefix: Path, bar: Bar) -> Iterator[Finding]:
     try:
         found = manifest.read(prefix)
     except ManifestError as error:
-        yield Finding("installation", False, str(error), _AGAIN)
+        yield Finding("installation", False, str(error))
         return
     if found is None:
-        yield Finding("installation", False, f"nothing is installed in {prefix}", "run `python3 -m installer install`")
+        yield Finding("installation", False, f"nothing is installed in {prefix}", _again(prefix).removesuffix(" again"))
         return
     environment = Environment(prefix / found.environment)
     if not environment.python.exists():
         text = f"version {found.version}, but there is no Python at {environment.python}"
-        yield Finding("installation", False, text, _AGAIN)
+        yield Finding("installation", False, text, _again(prefix))
         return
     yield Finding("installation", True, f"version {found.version} in {environment.folder}")
     yield from _places(found, environment)
@@ -62,8 +67,14 @@ def _findings(prefix: Path, bar: Bar) -> Iterator[Finding]:
 
 def _places(found: Manifest, environment: Environment) -> Iterator[Finding]:
     """Of every editor that has the plugin, or could have it."""
+    again = _again(environment.folder.parent)
     asked = subprocess.run(
-        [str(environment.python), "-c", _LINK], cwd=environment.folder, capture_output=True, encoding="utf-8"
+        [str(environment.python), "-c", _LINK],
+        cwd=environment.folder,
+        env=variables(),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
     )
     link = Path(asked.stdout.strip())
     for plugin in found.plugins:
@@ -71,33 +82,33 @@ def _places(found: Manifest, environment: Environment) -> Iterator[Finding]:
     known = [plugin.folder for plugin in found.plugins]
     for place in editors.find():
         if str(place.folder) not in known:
-            yield Finding(str(place), True, "does not have the plugin", f"{_AGAIN} to put it there")
+            yield Finding(str(place), True, "does not have the plugin", f"{again} to put it there")
     if not known and not editors.find():
-        yield Finding("editors", True, "no Krita and no GIMP 3 of this user is here", f"start one, and {_AGAIN}")
+        yield Finding("editors", True, "no Krita and no GIMP 3 of this user is here", f"start one, and {again}")
 
 
 def _plugin(plugin: Plugin, link: Path, environment: Environment) -> Finding:
-    place = plugin.place
+    place, again = plugin.place, _again(environment.folder.parent)
     name = str(place)
     if missing := plugin.missing():
-        return Finding(name, False, f"{len(missing)} files are missing, such as {missing[0]}", _AGAIN)
+        return Finding(name, False, f"{len(missing)} files are missing, such as {missing[0]}", again)
     try:
         python = json.loads((place.package / "backend.json").read_text(encoding="utf-8"))["python"]
     except (OSError, ValueError, KeyError) as error:
-        return Finding(name, False, f"backend.json cannot be read ({error})", _AGAIN)
+        return Finding(name, False, f"backend.json cannot be read ({error})", again)
     if python != str(environment.python):
-        return Finding(name, False, f"the plugin starts {python}, which is of another installation", _AGAIN)
+        return Finding(name, False, f"the plugin starts {python}, which is of another installation", again)
     files = [path.name for path in link.glob("*.py")]
     same, different, absent = filecmp.cmpfiles(link, place.package / "link", files, shallow=False)
     if different or absent or not same:
         text = f"the plugin's link is of another version than the program's: {', '.join([*different, *absent])}"
-        return Finding(name, False, text, _AGAIN)
+        return Finding(name, False, text, again)
     if place.config and not kritarc.is_enabled(place.config):
         text = f"the plugin is not enabled in {place.config}"
         return Finding(name, False, text, "enable it in Krita: Settings > Configure Krita > Python Plugin Manager")
     advice = next((one.advice for one in editors.find() if one.folder == place.folder), "")
     if changed := plugin.changed():
-        advice = f"to have it as it was, {_AGAIN}; " + advice
+        advice = f"to have it as it was, {again}; " + advice
         return Finding(name, True, f"the plugin is there, with changes of yours in {changed[0]}", advice.rstrip("; "))
     return Finding(name, True, "the plugin is there, enabled, and of the program's version", advice)
 
@@ -107,6 +118,7 @@ def _environment(environment: Environment) -> Iterator[Finding]:
     done = subprocess.run(
         [str(environment.python), "-m", "backend.cli", "doctor", "--json"],
         cwd=environment.folder,
+        env=variables(),
         capture_output=True,
         encoding="utf-8",
         errors="replace",
@@ -116,4 +128,4 @@ def _environment(environment: Environment) -> Iterator[Finding]:
             yield Finding(one["name"], one["fine"], one["text"], one["advice"])
     except (ValueError, KeyError, TypeError):
         said = " ".join((done.stdout + done.stderr).split())[-400:]
-        yield Finding("program", False, f"it does not run: {said}", _AGAIN)
+        yield Finding("program", False, f"it does not run: {said}", _again(environment.folder.parent))

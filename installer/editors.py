@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import posixpath
 import shutil
 import sys
 from collections.abc import Mapping
@@ -123,6 +124,12 @@ _TABLE = (
 )
 
 
+def xdg(name: str, environ: Mapping[str, str] = os.environ) -> str:
+    """The folder that a variable of the XDG specification names, which says that relative ones do not count."""
+    value = environ.get(name, "")
+    return value if posixpath.isabs(value) else ""
+
+
 def find(
     platform: str = sys.platform, home: Path | None = None, environ: Mapping[str, str] = os.environ
 ) -> list[Place]:
@@ -136,8 +143,8 @@ def find(
     home = home or Path.home()
     folders = {
         "home": str(home),
-        "data": environ.get("XDG_DATA_HOME") or f"{home}/.local/share",
-        "config": environ.get("XDG_CONFIG_HOME") or f"{home}/.config",
+        "data": xdg("XDG_DATA_HOME", environ) or f"{home}/.local/share",
+        "config": xdg("XDG_CONFIG_HOME", environ) or f"{home}/.config",
         "roaming": environ.get("APPDATA") or f"{home}/AppData/Roaming",
         "local": environ.get("LOCALAPPDATA") or f"{home}/AppData/Local",
         "programs": environ.get("ProgramFiles") or "C:/Program Files",

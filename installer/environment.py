@@ -30,6 +30,13 @@ class InstallError(Exception):
         self.status = status
 
 
+def variables(**more: str) -> dict[str, str]:
+    """For an environment's Python: all but what PYTHONPATH and its like tell the user's own, and to speak UTF-8."""
+    hidden = ("PYTHON", "__PYVENV_LAUNCHER__")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    return {**kept, "PYTHONUTF8": "1", **more}
+
+
 def lacks_venv() -> bool:
     """Whether this Python came without the modules that make virtual environments, as Debian's does."""
     importlib.invalidate_caches()
@@ -94,7 +101,7 @@ class Environment:
             text = detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)
             raise InstallError(
                 f"no virtual environment could be made in {self.folder}: {text.strip()}. "
-                f"{_advice(text, 'See that this folder may be written')}, and run this again"
+                f"{advice(text, 'See that this folder may be written')}, and run this again"
             ) from error
 
     def _is_usable(self) -> bool:
@@ -105,17 +112,17 @@ class Environment:
         version = re.search(r"^version\s*=\s*(\S+)", config.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
         if version is None or version[1] != platform.python_version():
             return False
-        return subprocess.run([str(self.python), "-m", "pip", "--version"], capture_output=True).returncode == 0
+        line = [str(self.python), "-m", "pip", "--version"]
+        return subprocess.run(line, env=variables(), capture_output=True).returncode == 0
 
     def pip(self, arguments: Sequence[str], bar: Bar, progress: str = "raw", command: str = "install") -> None:
-        """Run `pip install` and show what it says; the installing, of which it says nothing, is read off the folder."""
+        """Run pip and show what it says; the installing, of which it says nothing, is read off the folder."""
         pip = [str(self.python), "-u", "-m", "pip", command, "--no-input", "--progress-bar", progress]
-        variables = {**os.environ, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONIOENCODING": "utf-8"}
         output, began, said = PipOutput(), time.time(), ""
         process = subprocess.Popen(
             [*pip, *arguments],
             cwd=ROOT,
-            env=variables,
+            env=variables(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
@@ -139,7 +146,7 @@ class Environment:
         if status:
             reason = said or f"it ended with status {status}"
             raise InstallError(
-                f"pip could not install the packages: {reason}. {_advice(reason, 'Check the network')} and run this "
+                f"pip could not install the packages: {reason}. {advice(reason, 'Check the network')} and run this "
                 f"again; all that pip said is in {self.log}"
             )
 
@@ -150,7 +157,8 @@ class Environment:
         return sum(record.stat().st_mtime >= began for record in records)
 
 
-def _advice(reason: str, usual: str) -> str:
+def advice(reason: str, usual: str) -> str:
+    """What to do about an error: for want of room something else than usual."""
     return "Make room on the disk" if "No space left" in reason else usual
 
 

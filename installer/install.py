@@ -10,7 +10,7 @@ from pathlib import Path
 
 from installer import editors, kritarc, manifest, product
 from installer.editors import Place
-from installer.environment import Environment, InstallError
+from installer.environment import Environment, InstallError, variables
 from installer.manifest import Manifest, Plugin
 from installer.product import Product
 from installer.progress import Bar
@@ -35,6 +35,8 @@ def install(order: Order, bar: Bar) -> None:
         InstallError, ManifestError: a step failed, and why; what worked before still does.
     """
     order.prefix.mkdir(parents=True, exist_ok=True)
+    if _is_foreign(order.prefix):
+        raise InstallError(f"{order.prefix} holds other things: name a folder for harmonize alone", status=2)
     with manifest.locked(order.prefix):
         before = manifest.read(order.prefix)
         for folder in product.leftovers(order.prefix):
@@ -59,6 +61,13 @@ def install(order: Order, bar: Bar) -> None:
         bar.finish("start your editor anew: Krita has Tools > Scripts > Harmonize Layer, GIMP Filters > Harmonize")
 
 
+def _is_foreign(prefix: Path) -> bool:
+    """Whether a folder that the user has named holds things, but nothing of an installer's."""
+    ours = (prefix / manifest.FILE).exists() or product.environments(prefix)
+    left = ("install.log", "installer.lock")  # of an installer that failed, or that is at work
+    return prefix != manifest.default_prefix() and not ours and any(path.name not in left for path in prefix.iterdir())
+
+
 def _places(order: Order, before: Manifest | None, bar: Bar) -> list[Place]:
     found = [place for place in editors.find() if place.editor in order.editors]
     for place in found:
@@ -78,7 +87,11 @@ def _environment(order: Order, bar: Bar) -> tuple[Product, bool]:
     candidates = [Product(order.prefix, files) for files in product.choices(order.torch)]
     for candidate in candidates:
         if candidate.is_complete:
-            return candidate, False
+            fault = candidate.fault()
+            if not fault:
+                return candidate, False
+            bar.finish(f"note: {candidate.folder.name} is damaged, and is made anew ({fault})")
+            product.remove(candidate.folder)
     for candidate in candidates:
         try:
             candidate.make(bar, order.torch_index, order.offline)
@@ -165,7 +178,7 @@ def _both(before: Manifest | None, after: Manifest) -> Manifest:
 
 def _clear(prefix: Path, found: Product, bar: Bar) -> None:
     """End the daemon of another version, and remove its environment."""
-    stale = [path for path in sorted(prefix.glob(f"{product.PREFIX}*")) if path != found.folder]
+    stale = [path for path in product.environments(prefix) if path != found.folder]
     for path in stale:
         bar.finish(f"step: removing {path.name}")
         stop_daemon(path, bar)
@@ -181,7 +194,12 @@ def stop_daemon(environment: Path, bar: Bar) -> None:
     if not python.exists():
         return
     done = subprocess.run(
-        [str(python), "-m", "backend.cli", "stop"], cwd=environment, capture_output=True, encoding="utf-8"
+        [str(python), "-m", "backend.cli", "stop"],
+        cwd=environment,
+        env=variables(),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
     )
     if done.returncode:
         bar.finish(f"note: the daemon did not stop ({done.stderr.strip()}): end its process, or log out and in")

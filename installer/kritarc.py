@@ -48,7 +48,7 @@ def forget(path: Path) -> None:
     if b"".join(lines).strip():
         _write(path, lines)
     else:
-        path.unlink()
+        path.resolve().unlink()
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -14,7 +14,7 @@ from installer import debian
 from installer.bundle import bundle, package
 from installer.doctor import examine
 from installer.editors import EDITORS
-from installer.environment import ROOT, Environment, InstallError
+from installer.environment import ROOT, Environment, InstallError, variables
 from installer.install import Order, install
 from installer.manifest import ManifestError, default_prefix
 from installer.product import choices
@@ -141,7 +141,7 @@ def parser() -> argparse.ArgumentParser:
 def demo(started: float) -> int:
     """Harmonize the examples. `started` is when the command was given, in seconds since the epoch."""
     command = [str(prepared("")), "-m", "installer.demo", str(started)]
-    return subprocess.run(command, cwd=ROOT, env={**QUICK, **os.environ}).returncode
+    return subprocess.run(command, cwd=ROOT, env={**QUICK, **variables()}).returncode
 
 
 def check(variables: dict[str, str]) -> int:

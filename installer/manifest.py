@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
-from installer.editors import Place
+from installer.editors import Place, xdg
 
 FILE = "manifest.json"
 
@@ -87,7 +87,10 @@ def read(prefix: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ManifestError(f"{prefix / FILE} cannot be read ({error}): remove it, and install again") from error
+        raise ManifestError(
+            f"{prefix / FILE} is not one of the installer's ({error}): if it is yours, name another folder with "
+            "--prefix; else remove it, and install again"
+        ) from error
 
 
 def default_prefix() -> Path:
@@ -96,7 +99,7 @@ def default_prefix() -> Path:
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "harmonize"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "harmonize"
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "harmonize"
+    return Path(xdg("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "harmonize"
 
 
 def digest(path: Path) -> str:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from installer.environment import ROOT
+from installer.environment import ROOT, variables
 
 _KRITA = ROOT / "plugin_krita"
 _GIMP = ROOT / "plugin_gimp"
@@ -58,7 +58,8 @@ def assemble(code: Path, folder: Path, python: Path, connection: Path | None = N
         subprocess.CalledProcessError: `python` does not have the package.
         OSError: the folder cannot be written.
     """
-    asked = subprocess.run([str(python), "-c", _ASK], check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    line = [str(python), "-c", _ASK]
+    asked = subprocess.run(line, check=True, cwd=ROOT, env=variables(), stdout=subprocess.PIPE, encoding="utf-8")
     found = json.loads(asked.stdout)
     if folder.exists():
         shutil.rmtree(folder)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from installer import lock
-from installer.environment import ROOT, Environment, InstallError
+from installer.environment import ROOT, Environment, InstallError, advice, variables
 from installer.progress import Bar
 
 PREFIX = "environment-"
@@ -24,6 +24,7 @@ CODE = ("gknet", "backend", "installer", "pyproject.toml", "README.md", "LICENSE
 """What of the checkout becomes the package."""
 NO_CACHES = shutil.ignore_patterns("__pycache__", "*.egg-info")
 
+_OURS = re.compile(rf"{PREFIX}(\d[^-]*-[0-9a-f]{{10}}|old-\d+|wheels-\w+)")
 _COMPLETE = "complete.txt"
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _SYSTEM = sys.platform
@@ -52,6 +53,14 @@ class Product:
     def is_complete(self) -> bool:
         return (self.folder / _COMPLETE).is_file() and self.python.exists()
 
+    def fault(self) -> str:
+        """What of a complete one does not work; empty: nothing."""
+        try:
+            _check(self._environment)
+        except InstallError as error:
+            return str(error)
+        return ""
+
     def make(self, bar: Bar, torch_index: str | None, offline: Path | None) -> None:
         """Make it. What has been made when a step fails is removed again; of what was downloaded, pip has a copy.
 
@@ -64,7 +73,7 @@ class Product:
             InstallError: a step failed, and why.
         """
         try:
-            with _wheels(offline, bar) as wheels:
+            with _wheels(offline, self.folder.parent, bar) as wheels:
                 self._make(bar, torch_index, wheels)
         except BaseException as error:
             bar.finish("taking the unfinished environment away")
@@ -96,17 +105,18 @@ class Product:
         self._environment.pip(alone, bar, progress="off")
         shutil.rmtree(code)
         bar.finish("step: checking the packages and the weights")
-        self._run("-m", "pip", "check")
-        for line in self._run("-c", _CHECK).splitlines():
+        for line in _check(self._environment):
             bar.finish(f"weights {line}")
         (self.folder / _COMPLETE).write_text(self.packages_digest(), encoding="utf-8")
 
     def _older(self) -> Path | None:
         """An environment whose packages are those that this one needs."""
-        for path in sorted(self.folder.parent.glob(f"{PREFIX}*")):
+        for path in environments(self.folder.parent):
             complete = path / _COMPLETE
             if complete.is_file() and complete.read_text(encoding="utf-8") == self.packages_digest():
-                return path
+                with contextlib.suppress(InstallError):  # a damaged one would hand its damage on
+                    _check(Environment(path))
+                    return path
         return None
 
     def _packages(self, bar: Bar, torch_index: str | None, wheels: Path | None) -> None:
@@ -124,15 +134,6 @@ class Product:
         wanted = ["--require-hashes", "--no-deps", "--no-build-isolation", "--no-compile"]
         self._environment.pip([*wanted, *places, *names], bar, progress)
 
-    def _run(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [str(self.python), *arguments], cwd=self.folder, capture_output=True, encoding="utf-8", errors="replace"
-        )
-        if done.returncode:
-            said = " ".join((done.stdout + done.stderr).split())[-400:]
-            raise InstallError(f"what was installed does not work: {said}. Run this again; if it stays, report it")
-        return done.stdout
-
     def _digest(self) -> str:
         """What the environment depends on: another one is another folder."""
         sha = hashlib.sha256(self.packages_digest().encode())
@@ -146,6 +147,32 @@ class Product:
         files = [path.read_text(encoding="utf-8") for path in (lock.BUILD, *self.torch, lock.PRODUCT)]
         python = f"{platform.python_version()} {sys.base_prefix}"
         return hashlib.sha256("\0".join([python, *files]).encode()).hexdigest()
+
+
+def _check(environment: Environment) -> list[str]:
+    """Try the packages and the weights, of which it returns names and digests.
+
+    Raises:
+        InstallError: something does not work.
+    """
+    for arguments in (("-m", "pip", "check"), ("-c", _CHECK)):
+        line = [str(environment.python), *arguments]
+        try:
+            done = subprocess.run(
+                line,
+                cwd=environment.folder,
+                env=variables(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+            )
+        except OSError as error:
+            raise InstallError(f"{environment.python} cannot be run: {error}") from error
+        if done.returncode:
+            said = " ".join(done.stdout.split())[-400:]
+            raise InstallError(f"what was installed does not work: {said}. Run this again; if it stays, report it")
+    return done.stdout.splitlines()
 
 
 def choices(torch: str) -> list[list[Path]]:
@@ -226,22 +253,29 @@ def remove(folder: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
+def environments(prefix: Path) -> list[Path]:
+    """The folders that an installer has made in `prefix`; what else has such a name is the user's."""
+    found = (path for path in sorted(prefix.glob(f"{PREFIX}*")) if _OURS.fullmatch(path.name))
+    return [path for path in found if path.is_dir() and not path.is_symlink()]
+
+
 def leftovers(prefix: Path) -> list[Path]:
     """Environments that were not completed."""
-    return [path for path in sorted(prefix.glob(f"{PREFIX}*")) if not (path / _COMPLETE).is_file()]
+    return [path for path in environments(prefix) if not (path / _COMPLETE).is_file()]
 
 
 @contextlib.contextmanager
-def _wheels(offline: Path | None, bar: Bar) -> Iterator[Path | None]:
-    """The folder with the packages of an archive, for as long as they are needed."""
+def _wheels(offline: Path | None, prefix: Path, bar: Bar) -> Iterator[Path | None]:
+    """The folder with the packages of an archive, for as long as they are needed; a leftover if this is killed."""
     if offline is None:
         yield None
         return
     bar.finish(f"step: unpacking {offline.name}")
-    with tempfile.TemporaryDirectory(prefix="harmonize-") as folder:
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}wheels-", dir=prefix) as folder:
         try:
             with zipfile.ZipFile(offline) as archive:
                 archive.extractall(folder, [name for name in archive.namelist() if name.startswith("wheels/")])
         except (OSError, zipfile.BadZipFile) as error:
-            raise InstallError(f"{offline} cannot be unpacked: {error}. Copy it again, or make another") from error
+            what = advice(str(error), "Copy it again, or make another")
+            raise InstallError(f"{offline} cannot be unpacked: {error}. {what}") from error
         yield Path(folder) / "wheels"

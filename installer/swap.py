@@ -52,16 +52,16 @@ class Swap:
             target, old = self.place.folder / item, self._old / item
             if os.path.lexists(target):
                 old.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(target, old)
+                shutil.move(target, old)  # by renaming, unless a link leads to another disk
             self._put.append(item)
-            os.replace(self._new / item, target)
+            shutil.move(self._new / item, target)
 
     def undo(self) -> None:
         """Make it as it was."""
         for item in self._put:
             _discard(self.place.folder / item)
             if (self._old / item).exists():
-                os.replace(self._old / item, self.place.folder / item)
+                shutil.move(self._old / item, self.place.folder / item)
         self.finish()
         for folder in reversed(self._made):
             if folder.is_dir() and not any(folder.iterdir()):
@@ -83,7 +83,7 @@ def heal(place: Place) -> None:
     """After an installer that was killed: put back an old part in whose place no new one is, and drop the rest."""
     for item in place.items:
         if (place.folder / _OLD / item).exists() and not (place.folder / item).exists():
-            os.replace(place.folder / _OLD / item, place.folder / item)
+            shutil.move(place.folder / _OLD / item, place.folder / item)
     Swap(place).finish()
 
 

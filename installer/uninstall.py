@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from installer import editors, kritarc, manifest, product
@@ -23,19 +24,23 @@ def uninstall(prefix: Path, bar: Bar) -> None:
         return
     with manifest.locked(prefix):
         found = manifest.read(prefix)
-        environments = sorted(prefix.glob(f"{product.PREFIX}*"))
+        environments = product.environments(prefix)
         for environment in environments:
             stop_daemon(environment, bar)
         for place in editors.find():  # an installer that was killed may have left something beside a plugin
             heal(place)
         for plugin in found.plugins if found else []:
+            if other := _other_owner(plugin, prefix):
+                bar.finish(f"left as it is: the plugin for {plugin.place}, which {other} has now")
+                continue
             bar.finish(f"step: the plugin for {plugin.place}")
             for path in _remove(plugin):
                 bar.finish(f"kept, for it was changed: {path}")
         for environment in environments:
             bar.finish(f"step: {environment.name}")
             product.remove(environment)
-        (prefix / "install.log").unlink(missing_ok=True)
+        if found or environments:
+            (prefix / "install.log").unlink(missing_ok=True)
         (prefix / manifest.FILE).unlink(missing_ok=True)
     (prefix / "installer.lock").unlink(missing_ok=True)
     if not any(prefix.iterdir()):
@@ -45,6 +50,15 @@ def uninstall(prefix: Path, bar: Bar) -> None:
         if found or environments
         else f"nothing is installed in {prefix}"
     )
+
+
+def _other_owner(plugin: Plugin, prefix: Path) -> str:
+    """The Python that a plugin starts if it is of another installation, which has put its own in the place of ours."""
+    try:
+        python = str(json.loads((plugin.place.package / "backend.json").read_text(encoding="utf-8"))["python"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return "" if Path(python).is_relative_to(prefix) else python
 
 
 def _remove(plugin: Plugin) -> list[Path]:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from backend.link import Client
+from backend.link.rendezvous import find
 from installer.environment import ROOT
 from tests.editors.gimp.conftest import Start
 from tests.editors.gimp.screen import Screen
@@ -140,6 +141,38 @@ def test_what_changes_meanwhile_is_noticed(desk: Desk) -> None:
     desk.read_message("changed.png")
     assert desk.shows("photo")
     desk.screen.keys("ctrl+z")
+
+
+def test_a_dialog_may_stay_open_for_longer_than_a_daemon_stays(desk: Desk) -> None:
+    file = desk.gimp.connection
+
+    def stop() -> None:
+        Client(file=file).shutdown()
+        wait(lambda: find(file) is None)
+
+    stop()
+    desk.screen.keys("shift+ctrl+f")
+    desk.screen.window("^Harmonize Layer$")
+    wait(lambda: find(file) is not None)  # started for the dialog
+    stop()
+    desk.screen.keys("alt+o")
+    desk.harmonized()
+    desk.screen.keys("ctrl+z")
+    wait(lambda: desk.shows("photo"))
+
+
+def test_again_after_an_undo_is_of_the_photo(desk: Desk) -> None:
+    desk.screen.keys("ctrl+f")
+    desk.harmonized()
+    first = desk.layers()
+    desk.screen.keys("ctrl+f")
+    wait(lambda: desk.shows("photo (harmonized)", "photo") and desk.layers() != first)
+    desk.screen.keys("ctrl+z")  # makes the first result active
+    wait(lambda: desk.layers() == first)
+    desk.screen.keys("ctrl+f")
+    wait(lambda: desk.shows("photo (harmonized)", "photo") and desk.layers() != first)
+    desk.screen.keys("ctrl+z", "ctrl+z")
+    wait(lambda: desk.shows("photo"))
 
 
 def test_errors_are_shown_at_once(desk: Desk) -> None:
