@@ -63,9 +63,10 @@ def read(source: str, out: Place, *, rule: str | None, strength: float, stdin: T
     """
     root, rows = _rows(source, out, stdin)
     items = [_item(row, root, rule, strength) for row in rows]
-    masks = {item.mask for item in items}
-    # A naming rule makes images of masks that lie beside them.
-    items = [item for item in items if item.image not in masks]
+    if Path(source).suffix.lower() not in MANIFESTS:  # in which every row is meant
+        masks = {item.mask for item in items}
+        # A naming rule makes images of masks that lie beside them.
+        items = [item for item in items if item.mask == item.image or item.image not in masks]
     if not items:
         raise CatalogError(f"{source} holds no image: give a folder, a quoted glob, {', '.join(MANIFESTS)} or -")
     _check_outputs(items, out)
@@ -121,7 +122,7 @@ def _manifest(path: Place) -> Iterator[Row]:
                 yield from csv.DictReader(file)
             else:
                 yield from (_parsed(line, str(path)) for line in file if line.strip())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise CatalogError(f"{path} cannot be read ({error}): check it") from error
 
 
@@ -158,7 +159,7 @@ def _named(rule: str, image: str) -> str:
     parent, _, name = image.replace(os.sep, "/").rpartition("/")  # no Path: it would take a URL's // for one /
     try:
         return rule.format(parent=parent or ".", stem=PurePosixPath(name).stem, name=name)
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise CatalogError(f"--mask {rule!r} is no rule: the names are {{parent}}, {{stem}} and {{name}}") from error
 
 

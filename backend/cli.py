@@ -9,6 +9,7 @@ imported where they are needed, so that `--help`, `status` and the refusal of ba
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 import os
@@ -54,6 +55,9 @@ class _Group(click.Group):
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
         options["standalone_mode"] = False
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a path may hold what this terminal cannot show
+                stream.reconfigure(errors="backslashreplace")
         try:
             sys.exit(super().main(*args, **options))
         except click.UsageError as error:
@@ -234,7 +238,7 @@ def batch(
         out = places.place(output)
         items = catalog.read(source, out, rule=mask, strength=strength, stdin=sys.stdin)
         with (
-            ledger.opened(out, shard, resume=resume) as opened,
+            ledger.opened(out, shard, resume=resume or ledger.is_of_failures(source, out)) as opened,
             _engine(engine, model, device, pasted, opened.staging) as entered,
         ):
             summary, failures = _batch(catalog.shard(items, *shard), opened, entered, on_error == "stop")

@@ -24,7 +24,7 @@ _DESCRIPTIVE = {0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298}
 # Bytes of one value of each field type, and of the numbers in it (a rational is two), which byte order reverses.
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _NUMBER_BYTES = _BYTES | {5: 4, 10: 4}
-_MOST_BYTES, _MOST_TAGS = 1 << 26, 1 << 12  # a broken file must not make us read all of it
+_MOST_BYTES, _MOST_TAGS, _FARTHEST = 1 << 26, 1 << 12, 1 << 40  # a broken file must not make us read all of it
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def without_thumbnail(block: bytes) -> bytes:
     stream = io.BytesIO(block.removeprefix(_PREFIX))
     try:
         layout, first = _header(stream)
-        stream.seek(first)
+        _seek(stream, first)
         (count,) = layout.unpack(stream, layout.length)
         stream.seek(12 * count, io.SEEK_CUR)
         layout.unpack(stream, layout.offset)
@@ -126,7 +126,7 @@ def _header(file: BinaryIO) -> tuple[_Layout, int]:
 def _parse(file: BinaryIO, layout: _Layout, start: int, pointers: Iterable[int]) -> _Directory:
     """The directory at `start`, with the directories that its tags `pointers` lead to. Broken entries are left out."""
     directory = _Directory()
-    file.seek(start)
+    _seek(file, start)
     entry = struct.Struct(f"{layout.order}HH{layout.offset}")
     inline = struct.calcsize(layout.offset)
     (count,) = layout.unpack(file, layout.length)
@@ -143,11 +143,17 @@ def _parse(file: BinaryIO, layout: _Layout, start: int, pointers: Iterable[int])
                 continue
         elif 0 < size <= _MOST_BYTES:
             if size > inline:
-                file.seek(offset)
+                _seek(file, offset)
                 value = file.read(size)
             if len(value) >= size:
                 directory.fields[tag] = _Field(kind, values, _little(value[:size], layout.order, _NUMBER_BYTES[kind]))
     return directory
+
+
+def _seek(file: BinaryIO, offset: int) -> None:
+    if offset > _FARTHEST:  # a number that seek itself may not take
+        raise struct.error(f"no TIFF file is {offset} bytes long")
+    file.seek(offset)
 
 
 def _little(data: bytes, order: str, size: int) -> bytes:

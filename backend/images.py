@@ -139,7 +139,7 @@ def read(path: Path) -> Picture:
     try:
         # "error" rather than "truncated": libvips reports half a TIFF file as an error only.
         load = getattr(pyvips.Image, format.vips + "load")
-        image = load(str(path), access="sequential", fail_on="error")
+        image = load(os.fsencode(path), access="sequential", fail_on="error")
         _check_header(path, image)
         shape = (image.height, image.width) if image.bands == 1 else (image.height, image.width, image.bands)
         pixels = image.numpy().reshape(shape)
@@ -231,7 +231,7 @@ def write(path: Path, picture: Picture) -> Picture:
     path = Path(os.path.realpath(path))
     temporary = path.with_name(f".harmonize-{secrets.token_hex(8)}{path.suffix}")
     try:
-        getattr(image, format.vips + "save")(str(temporary), **options)
+        getattr(image, format.vips + "save")(os.fsencode(temporary), **options)
         if format is _TIFF and picture.exif:
             exif.into_tiff(temporary, picture.exif)
         with temporary.open("rb+") as file:

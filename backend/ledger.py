@@ -44,6 +44,7 @@ class Entry:
         key: what it was made of: :func:`key`.
         digest: of the output file.
         change: mean change of the foreground, 0..1 of the range from black to white.
+        made: when, in seconds since 1970.
     """
 
     image: str
@@ -51,6 +52,12 @@ class Entry:
     key: str
     digest: str
     change: float
+    made: float = 0.0  # by versions that did not note it
+
+
+def is_of_failures(source: str, out: Place) -> bool:
+    """Whether a batch is to try again what failed of one with the same output folder."""
+    return places.place(source).parent == out / FOLDER
 
 
 def digest(path: Path) -> str:
@@ -93,8 +100,9 @@ class Ledger:
             for path in places.matching(folder, f"done-{index}-of-{count}.*"):
                 path.unlink()
         # Of all shards, so that a batch may be resumed in another number of them.
-        ledgers = sorted(places.matching(folder, "done-*.jsonl"))
-        self._entries = {entry.output: entry for path in ledgers for entry in _entries(path)} if resume else {}
+        ledgers = sorted(places.matching(folder, "done-*.jsonl")) if resume else []
+        entries = sorted((entry for path in ledgers for entry in _entries(path)), key=lambda entry: entry.made)
+        self._entries = {entry.output: entry for entry in entries}
         self._done = _Notes(folder / f"done-{index}-of-{count}.jsonl")
         self._failed = self.failures.open("w", encoding="utf-8")
 

@@ -88,12 +88,12 @@ class Maker:
     def __call__(self, task: Task) -> Outcome:
         """Make one output, unless it is there already and of the same.
 
-        An item fails by an ImageFileError, ValueError, OSError, libvips error, lack of memory or a network that gives
-        no numbers; whatever else is raised is a fault of ours.
+        An item fails by an ImageFileError, ValueError, OSError, libvips error, lack of memory, a network that gives no
+        numbers or an error of torch's; whatever else is raised is a fault of ours.
         """
         try:
             return self._make(task)
-        except (ValueError, ArithmeticError, OSError, MemoryError, pyvips.Error) as error:
+        except (ValueError, ArithmeticError, OSError, MemoryError, RuntimeError, pyvips.Error) as error:
             return Failed(str(error) or type(error).__name__)
 
     def _make(self, task: Task) -> Made:
@@ -115,7 +115,7 @@ class Maker:
         with places.aside(output, self._staging) as written:
             images.write(written, picture)
             content = ledger.digest(written)
-        entry = Entry(str(item.image), str(output), key, content, _change(given, picture))
+        entry = Entry(str(item.image), str(output), key, content, _change(given, picture), time.time())
         return Made(entry, note=note, seconds=(reading, network, time.perf_counter() - start))
 
     def _harmonize(self, given: Composite) -> tuple[Harmonized, float]:

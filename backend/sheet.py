@@ -29,7 +29,7 @@ def write(path: Place, summary: Summary, *, title: str) -> None:
         {
             "before": _thumbnail(entry.image),
             "after": _thumbnail(entry.output),
-            "link": quote(Path(os.path.relpath(entry.output, str(path.parent))).as_posix()),
+            "link": quote(os.fsencode(Path(os.path.relpath(entry.output, str(path.parent))).as_posix())),
             "name": entry.output,
             "change": f"{entry.change:.1%}",
         }
@@ -39,14 +39,14 @@ def write(path: Place, summary: Summary, *, title: str) -> None:
     page = pages.get_template("sheet.html").render(
         title=title, summary=str(summary), pictures=pictures, left_out=len(summary.done) - len(largest)
     )
-    path.write_text(page, encoding="utf-8")
+    path.write_text(page, encoding="utf-8", errors="replace")  # names need not be text
 
 
 def _thumbnail(name: str) -> str:
     """A data URL; empty where the file is no longer there."""
     try:
         with places.local(places.place(name)) as path:
-            small = pyvips.Image.thumbnail(str(path), _SIDE, height=_SIDE, export_profile="srgb")
+            small = pyvips.Image.thumbnail(os.fsencode(path), _SIDE, height=_SIDE, export_profile="srgb")
             if small.hasalpha():
                 small = small.flatten(background=128)
             data = small.jpegsave_buffer(Q=80, keep="none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -52,16 +53,16 @@ class Swap:
             target, old = self.place.folder / item, self._old / item
             if os.path.lexists(target):
                 old.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(target, old)  # by renaming, unless a link leads to another disk
+                _move(target, old)
             self._put.append(item)
-            shutil.move(self._new / item, target)
+            _move(self._new / item, target)
 
     def undo(self) -> None:
         """Make it as it was."""
         for item in self._put:
             _discard(self.place.folder / item)
             if (self._old / item).exists():
-                shutil.move(self._old / item, self.place.folder / item)
+                _move(self._old / item, self.place.folder / item)
         self.finish()
         for folder in reversed(self._made):
             if folder.is_dir() and not any(folder.iterdir()):
@@ -83,8 +84,18 @@ def heal(place: Place) -> None:
     """After an installer that was killed: put back an old part in whose place no new one is, and drop the rest."""
     for item in place.items:
         if (place.folder / _OLD / item).exists() and not (place.folder / item).exists():
-            shutil.move(place.folder / _OLD / item, place.folder / item)
+            _move(place.folder / _OLD / item, place.folder / item)
     Swap(place).finish()
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename; where a link in the editor's folder leads to another disk, copy and remove."""
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.move(source, target)
 
 
 def _discard(path: Path) -> None:

@@ -182,6 +182,51 @@ def test_shards_are_the_whole_and_resume_in_another_number(tmp_path: Path, tree:
     assert "0 done, 3 were done already" in batch(tree, out, "--mask", RULE, "--resume").stdout
 
 
+def test_what_was_made_last_counts_whichever_shard_made_it(tmp_path: Path, tree: Path) -> None:
+    out = tmp_path / "out"
+    for number in (1, 2):
+        assert batch(tree, out, "--mask", RULE, "--resume", "--shard", f"{number}/2").exit_code == 0
+    for done in ("3 done, 0 were done", "0 done, 3 were done"):
+        assert done in batch(tree, out, "--mask", RULE, "--resume", "--strength", 0.5).output
+
+
+def test_trying_failures_again_forgets_nothing_of_the_rest(tmp_path: Path, tree: Path) -> None:
+    (tree / "broken.png").write_bytes(b"no picture")
+    Image.fromarray(mask()).save(tree / "broken_mask.png")
+    out = tmp_path / "out"
+    assert batch(tree, out, "--mask", RULE).exit_code == 2
+    assert batch(out / FOLDER / "failed-1-of-1.jsonl", out).exit_code == 2
+    assert "0 done, 3 were done already, 1 failed" in batch(tree, out, "--mask", RULE, "--resume").output
+
+
+def test_a_manifests_rows_are_all_meant_also_those_of_masks(tmp_path: Path, tree: Path) -> None:
+    images.write(tree / "rgba.png", Picture(pixels(5, channels=4)))
+    rows = "image,mask,output\nrgba.png,b_mask.png,one.png\na.png,b_mask.png,two.png\nb.jpg,rgba.png,three.jpg\n"
+    (tree / "list.csv").write_text(rows)
+    assert batch(tree / "list.csv", tmp_path / "out").exit_code == 0
+    assert list(outputs(tmp_path / "out")) == ["one.png", "three.jpg", "two.png"]
+
+
+def test_one_strange_file_does_not_end_the_batch(tmp_path: Path, tree: Path) -> None:
+    far = b"Exif\0\0II\x2b\0\x08\0\0\0" + b"\xff" * 8  # a BigTIFF whose directory lies beyond all files
+    Image.fromarray(pixels(6)).save(tree / "far.jpg", exif=far)
+    Image.fromarray(mask()).save(tree / "far_mask.png")
+    result = batch(tree, tmp_path / "out", "--mask", RULE)
+    assert result.exit_code == 0 and "4 done" in result.output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    add(tmp_path / "photos", f"{name}.png", 1)
+    out = tmp_path / "out"
+    for done in ("1 done, 0 were done", "0 done, 1 were done"):
+        result = batch(tmp_path / "photos", out, "--mask", RULE, "--resume")
+        assert result.exit_code == 0 and done in result.output
+    links = re.findall(r'href="([^"]+)"', (out / FOLDER / "sheet-1-of-1.html").read_text())
+    assert links == ["../caf%E9.png"]
+
+
 def test_a_failure_is_skipped_and_stands_in_a_manifest_that_can_be_tried_again(tmp_path: Path, tree: Path) -> None:
     out = tmp_path / "out"
     whole = (tree / "b.jpg").read_bytes()
@@ -265,6 +310,7 @@ def test_what_cannot_be_begun_is_refused_on_one_line(tmp_path: Path, tree: Path)
     (tree / "twice.csv").write_text("image,output\na.png,x.png\nb.jpg,X.png\n")
     (tree / "strong.csv").write_text("image,strength\na.png,2\n")
     (tree / "bad.jsonl").write_text('{"image": \n')
+    (tree / "bad.parquet").write_bytes(b"no table")
     (tmp_path / "empty").mkdir()
     out = tmp_path / "out"
     for source, more, text in (
@@ -274,6 +320,8 @@ def test_what_cannot_be_begun_is_refused_on_one_line(tmp_path: Path, tree: Path)
         (tree / "a.png", [], "one image is for harmonize run"),
         (tree, ["-o", tree], "is an input, which would be lost"),
         (tree, ["--mask", "{folder}.png"], "is no rule"),
+        (tree, ["--mask", "{name.folder}.png"], "is no rule"),
+        (tree / "bad.parquet", [], "cannot be read"),
         (tree / "no.csv", [], "a row has no image"),
         (tree / "out.csv", [], "outside the output folder"),
         (tree / "twice.csv", [], "would both become"),

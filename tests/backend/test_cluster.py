@@ -104,8 +104,8 @@ def test_outputs_and_notes_are_those_of_one_process(tmp_path: Path, tree: Path, 
     assert "3 done, 0 were done already, 2 failed" in stdout and "begun again" not in stdout
     assert outputs(there) == outputs(local) and len(outputs(there)) == 3
     for kind in ("done", "failed"):
-        rows = [{**row, "output": Path(str(row["output"])).name} for row in notes(there, kind)]
-        expected = [{**row, "output": Path(str(row["output"])).name} for row in notes(local, kind)]
+        rows = [{**row, "output": Path(str(row["output"])).name, "made": 0} for row in notes(there, kind)]
+        expected = [{**row, "output": Path(str(row["output"])).name, "made": 0} for row in notes(local, kind)]
         assert sorted(rows, key=str) == sorted(expected, key=str) and rows
     page = (there / FOLDER / "sheet-1-of-1.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 2 * 3 and re.search("on cpu, workers of Ray: [12]<", page)
