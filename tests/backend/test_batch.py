@@ -200,11 +200,9 @@ def test_trying_failures_again_forgets_nothing_of_the_rest(tmp_path: Path, tree:
 
 
 def test_a_manifests_rows_are_all_meant_also_those_of_masks(tmp_path: Path, tree: Path) -> None:
-    images.write(tree / "rgba.png", Picture(pixels(5, channels=4)))
-    rows = "image,mask,output\nrgba.png,b_mask.png,one.png\na.png,b_mask.png,two.png\nb.jpg,rgba.png,three.jpg\n"
-    (tree / "list.csv").write_text(rows)
+    (tree / "list.csv").write_text("image,mask,output\na.png,b_mask.png,one.png\nb.jpg,a.png,two.jpg\n")
     assert batch(tree / "list.csv", tmp_path / "out").exit_code == 0
-    assert list(outputs(tmp_path / "out")) == ["one.png", "three.jpg", "two.png"]
+    assert list(outputs(tmp_path / "out")) == ["one.png", "two.jpg"]
 
 
 def test_one_strange_file_does_not_end_the_batch(tmp_path: Path, tree: Path) -> None:
