@@ -99,6 +99,12 @@ def test_all_of_a_user_are_found_and_the_users_variables_count(home: Path) -> No
     ]
 
 
+def test_variables_that_are_no_whole_paths_do_not_count(home: Path) -> None:
+    make(home, ".config/GIMP/3.0/")
+    (place,) = found(home, "linux", XDG_CONFIG_HOME="./rel", XDG_DATA_HOME="rel")
+    assert place.folder == home / ".config" / "GIMP" / "3.0"
+
+
 def test_gimps_own_variable_counts_most(home: Path) -> None:
     make(home, ".config/GIMP/3.0/")
     assert [place.folder for place in found(home, "linux", GIMP3_DIRECTORY="mine")] == [home / "mine"]

@@ -50,6 +50,11 @@ class Home:
         self.bundle = bundle
         self.runtime = folder / "run"
         self.said = ""
+        # On PYTHONPATH, as on a cluster: a package that lacks another, which pip would complain of.
+        self.elsewhere = folder / "elsewhere"
+        strange = self.elsewhere / "strange-1.0.dist-info" / "METADATA"
+        strange.parent.mkdir(parents=True)
+        strange.write_text("Metadata-Version: 2.1\nName: strange\nVersion: 1.0\nRequires-Dist: nowhere-to-be-had\n")
         for path in (self.krita.parent, self.gimp.parent.parent, self.settings.parent):
             path.mkdir(parents=True)
         self.kritarc.write_bytes(KRITARC)
@@ -65,7 +70,13 @@ class Home:
         hidden = ("PIP_", "PYTHON", "XDG_", "LD_")
         variables = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
         own = {"HOME": str(self.folder), "HARMONIZE_RUNTIME_DIR": str(self.runtime), "PIP_NO_INDEX": "1"}
-        return {**variables, **own, "PIP_CONFIG_FILE": os.devnull, "PYTHONIOENCODING": "utf-8"}
+        return {
+            **variables,
+            **own,
+            "PIP_CONFIG_FILE": os.devnull,
+            "PYTHONIOENCODING": "utf-8",
+            "PYTHONPATH": str(self.elsewhere),
+        }
 
     def line(self, *arguments: str) -> list[str]:
         offline = ["--offline", str(self.bundle), "--torch", "cpu"] if arguments[0] == "install" else []
@@ -266,6 +277,44 @@ def installed_for_another(home: Home, folder: Path) -> dict[str, str]:
     line = home.line("install", "--prefix", str(home.prefix))
     subprocess.run(line, cwd=home.checkout, env=variables, check=True, stdout=subprocess.DEVNULL)
     return variables
+
+
+def test_what_is_damaged_is_made_anew(home: Home) -> None:
+    environment = home.prefix / home.manifest().environment
+    (library,) = environment.glob("lib/python3.*/site-packages")
+    shutil.rmtree(library / "safetensors")
+    assert home("doctor").returncode == 1
+    done = home("install")
+    assert done.returncode == 0 and "is damaged, and is made anew" in done.stdout, done.stdout + done.stderr
+    assert home("doctor").returncode == 0
+
+
+def test_of_two_installations_each_takes_its_own(home: Home, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    done = home("install", "--prefix", str(other))
+    assert done.returncode == 0 and other in home.backends()[0].parents
+    assert home("install").returncode == 0 and home.prefix in home.backends()[0].parents
+    done = home("uninstall", "--prefix", str(other))
+    assert done.returncode == 0 and done.stdout.count("left as it is: the plugin") == 2 and not other.exists()
+    assert home("doctor").returncode == 0
+
+
+def test_a_folder_with_other_things_is_refused_and_left_alone(home: Home, tmp_path: Path) -> None:
+    for name in ("environment-study/thesis.txt", "environment-notes.txt", "install.log"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    done = home("install", "--prefix", str(tmp_path))
+    assert done.returncode == 2 and "holds other things" in done.stderr
+    assert "nothing is installed" in home("uninstall", "--prefix", str(tmp_path)).stdout
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_is_advised_names_the_folder(home: Home, tmp_path: Path) -> None:
+    said = home("doctor", "--prefix", str(tmp_path)).stdout
+    assert f"run `python3 -m installer install --prefix {tmp_path}`" in said
+    done = home("bundle", str(tmp_path / "no" / "bundle.zip"))
+    assert done.returncode == 2 and f"there is no folder {tmp_path / 'no'}" in done.stderr
 
 
 def test_full_disk_is_told_and_leaves_nothing(home: Home, tmp_path: Path) -> None:

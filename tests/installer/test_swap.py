@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,27 @@ def test_undone_it_is_as_before(place: Place) -> None:
     assert tree(place) != before
     one.undo()
     assert tree(place) == before
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs another disk")
+def test_a_link_to_another_disk(place: Place) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as disk:
+        older(place)
+        item = place.folder / Path(place.items[0]).parts[0]
+        shutil.copytree(item, Path(disk) / "there")
+        shutil.rmtree(item)
+        item.symlink_to(Path(disk) / "there")
+        before = tree(place), sorted(Path(disk).rglob("*"))
+        one = Swap(place)
+        one.stage(PYTHON)
+        one.put()
+        one.undo()
+        assert (tree(place), sorted(Path(disk).rglob("*"))) == before
+        one = Swap(place)
+        plugin = one.stage(PYTHON)
+        one.put()
+        one.finish()
+        assert not plugin.missing() and not plugin.changed() and item.is_symlink()
 
 
 def test_undone_where_there_was_none_nothing_is_left(place: Place) -> None:
