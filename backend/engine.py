@@ -1,4 +1,4 @@
-"""Where `harmonize run` has its colours from: the daemon, or the network in this process.
+"""Where `harmonize run` and `batch` have their colours from: the daemon, or the network in this process.
 
 Both give the same unblended colours, and `blend` lays them over the image, so the same bytes come out. torch is
 imported only where this process computes.

@@ -198,7 +198,7 @@ def main(photos: Path, benchmark: Path, name: str, path: Path | None) -> None:
     report("held-out photos, second generator", harmonizer, regraded(real))
 
     triples = IHarmony4(read_triples(benchmark, "test"), SIZE)
-    scored = joined([Batch(c, m, r) for c, m, r, _ in DataLoader(triples, 16)])
+    scored = joined([Batch(c, m, r) for c, m, r in DataLoader(triples, 16)])
     report("benchmark", harmonizer, scored)
     reference = border_gradient(scored.real, scored.mask).mean()
     for label, pictures in (("composite", scored.composite), ("harmonized", harmonize(harmonizer, scored))):

@@ -15,6 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from gknet import baselines
+from gknet.data.files import upright
 from gknet.data.iharmony4 import DataError, index_images, open_image, read_triples
 
 _SIDE = 640
@@ -64,13 +65,13 @@ class Method:
 
     def __call__(self, composite: Composite) -> Image.Image:
         """The method's picture. Raises DataError where a folder has none, or one of another shape."""
-        image = open_image(composite.image, "RGB")
+        image = open_image(composite.image, "RGB", upright)
         if self._results:
             result = self._results.get(Path(composite.name).name)
             if result is None:
                 raise DataError(f"{self.name} has no picture named {Path(composite.name).name}")
-            return open_image(result, "RGB")
-        mask = open_image(composite.mask, "L").resize(image.size, Image.Resampling.BICUBIC)
+            return open_image(result, "RGB", upright)
+        mask = open_image(composite.mask, "L", upright).resize(image.size, Image.Resampling.BICUBIC)
         if self._network is not None:
             harmonized = self._network(image, mask)
             assert isinstance(harmonized, Image.Image)

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from gknet import figures, inside, upsampling
 from gknet.data.composites import to_lab
+from gknet.data.files import upright
+from gknet.data.iharmony4 import DataError, open_image
 from gknet.experts import Experts
 from gknet.figures import Values
 from gknet.harmonizer import Harmonizer, as_seen
@@ -266,12 +268,17 @@ def command(
     features.png (what SCF weighs, Fig. 10), attention.png (the LRE's heads from --point, Fig. 11) and index.html,
     which holds them all and in which the point can be moved. Colours are taken for sRGB.
     """
-    with Image.open(image) as opened:
-        picture = np.asarray(opened.convert("RGB"))
-    with Image.open(mask) as opened:
-        foreground = np.asarray(opened.convert("L"))
+    try:
+        picture = np.asarray(open_image(image, "RGB", upright))
+        foreground = np.asarray(open_image(mask, "L", upright))
+    except DataError as error:
+        raise click.ClickException(str(error)) from error
     if foreground.shape != picture.shape[:2]:
         raise click.ClickException(f"{mask} and {image} are of different sizes: make the mask as large as the image")
+    if not foreground.any() or foreground.all():
+        raise click.ClickException(
+            f"{mask} marks no foreground, or no background: paint the object white, the rest black"
+        )
     size = (picture.shape[1], picture.shape[0])
     if point is not None and not (point[0] < size[0] and point[1] < size[1]):
         raise click.ClickException(

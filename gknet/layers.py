@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
-def conv_block(inputs: int, outputs: int, *, norm: bool, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution, batch norm when ``norm``, SiLU. [B, inputs, H, W] -> [B, outputs, H / stride, W / stride]."""
-    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=not norm)]
+def conv_block(inputs: int, outputs: int, *, norm: bool, kernel: int = 3) -> nn.Sequential:
+    """Convolution, batch norm when ``norm``, SiLU. [B, inputs, H, W] -> [B, outputs, H, W]."""
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=not norm)]
     if norm:
         layers.append(nn.BatchNorm2d(outputs))
     return nn.Sequential(*layers, nn.SiLU())

@@ -163,7 +163,7 @@ class StatisticsPath(nn.Module):
         remember: take the vector of an earlier look into account.
     """
 
-    def __init__(self, channels: tuple[int, ...], *, hidden: int, bins: int, remember: bool = False) -> None:
+    def __init__(self, channels: tuple[int, ...], *, hidden: int, bins: int, remember: bool) -> None:
         super().__init__()
         self.bins = bins
         numbers = 2 * sum(channels) + COLOR_STATISTICS

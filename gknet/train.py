@@ -99,6 +99,10 @@ PAPER: dict[str, Any] = {
 training triples. The paper gives no schedule, clipping, warm-up, averaging or validation, so there is none."""
 
 
+MAY_CHANGE = frozenset(("data", "out", "init", "steps", "epochs", "minutes", "validate_every"))
+"""Settings that a resumed run may have others of than its checkpoint."""
+
+
 def decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """What of a network is trained, as AdamW's groups: vectors (biases, norms, the SCF's b) are not decayed."""
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -162,7 +166,7 @@ class Trainer:
         model = one(weights.load(config.init)) if config.init else variants.create(config.model)
         self.model: GKNet = model.to(device)
         if config.global_only and self.model.statistics is None:
-            raise ValueError(f"{config.model} has no global tone to train alone: leave out --global-only")
+            raise ValueError("this network has no global tone to train alone: leave out --global-only")
         self.model.global_only = config.global_only
         self.resting: list[torch.nn.Module] = []
         if config.local_only:
@@ -251,12 +255,23 @@ class Trainer:
         partial.replace(path)
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint that :meth:`save` wrote."""
+        """Go on from a checkpoint that :meth:`save` wrote.
+
+        Raises:
+            ValueError: it is of a run with other settings, but for how long it is to go on and where files are.
+        """
         from safetensors import safe_open
 
         with safe_open(path, framework="pt", device=str(self.device)) as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
             run = json.loads(file.metadata()["run"])
+        mine = json.loads(json.dumps(dataclasses.asdict(self.config)))  # tuples become lists
+        other = sorted(k for k in mine.keys() - MAY_CHANGE if run["config"].get(k, mine[k]) != mine[k])
+        if other:
+            raise ValueError(
+                f"{path} is of a run with another {' and another '.join(other)}: name another --out, or begin anew "
+                "with --no-resume"
+            )
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
@@ -310,7 +325,7 @@ def iharmony4_source(config: TrainConfig, device: torch.device, rank: int, world
     # lets them wait for that thread, which in them is their own (exit code 1).
     def load(dataset: Any) -> Batches:
         workers = min(4, os.cpu_count() or 1)
-        for composite, mask, real, _ in DataLoader(dataset, config.batch // world, num_workers=workers):
+        for composite, mask, real in DataLoader(dataset, config.batch // world, num_workers=workers):
             yield Batch(composite.to(device), mask.to(device), real.to(device))
 
     def batches(step: int) -> Batches:
@@ -334,8 +349,9 @@ def run(config: TrainConfig, *, resume: bool) -> Path:
     """Train as ``config`` says; returns the file of the best weights.
 
     Raises:
-        ValueError: the run has no end, or a setting does not fit.
+        ValueError: the run has no end, a setting does not fit, or the checkpoint is of a run with other settings.
         FileNotFoundError: the data is not there.
+        ModuleNotFoundError: TensorBoard is not installed.
     """
     import torch
     from torch.utils.tensorboard import SummaryWriter
@@ -363,7 +379,8 @@ def run(config: TrainConfig, *, resume: bool) -> Path:
     bar = tqdm(total=trainer.steps or None, initial=trainer.step, desc="train", unit=" steps", disable=not chief)
     recent = 0.0
     batches = source.batches(trainer.step)
-    while not _agreed(trainer.done() >= 1, device):
+    over = _agreed(trainer.done() >= 1, device)
+    while not over:
         began = time.monotonic()
         loss = trainer.train_step(next(batches))
         trainer.seconds += time.monotonic() - began
@@ -374,7 +391,8 @@ def run(config: TrainConfig, *, resume: bool) -> Path:
                 bar.set_postfix(loss=f"{recent:.4f}", done=f"{trainer.done():.0%}", refresh=False)
                 log.add_scalar("train/loss", loss, trainer.step)
                 log.add_scalar("train/lr", trainer.learning_rate(), trainer.step)
-        if trainer.step % config.validate_every == 0 or trainer.done() >= 1:
+        over = _agreed(trainer.done() >= 1, device)
+        if trainer.step % config.validate_every == 0 or over:
             if log:
                 # Where files lay on this machine is nobody else's business.
                 settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("data", "out", "init")}
@@ -484,9 +502,14 @@ def command(preset: str, resume: bool, **options: Any) -> None:
 
     Under torchrun the batch is divided among the processes.
     """
+    if options["init"] and options["model"]:
+        raise click.UsageError("--init brings its network along: leave --model out")
     chosen = {**(PAPER if preset == "paper" else {}), **{k: v for k, v in options.items() if v is not None}}
     try:
         best = run(TrainConfig(**chosen), resume=resume)
+    except ModuleNotFoundError as error:
+        name = str(error.name).partition(".")[0]
+        raise click.ClickException(f"{name} is missing: install the extra [train]") from error
     except (ValueError, FileNotFoundError) as error:
         raise click.ClickException(str(error)) from error
     if int(os.environ.get("RANK", 0)) == 0:

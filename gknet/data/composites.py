@@ -80,7 +80,7 @@ class CompositesConfig:
     untouched: float = 0.25
     """Share left as the photo is: a foreground that fits must stay."""
     crop: tuple[float, float] = (0.5, 1.0)
-    """Area share of the random crop."""
+    """Area share of the random crop; one photo of seven is shown whole."""
     jpeg: float = 0.5
     """Share of the composites that are saved as JPEG, half of them with halved chroma (4:2:0), at"""
     jpeg_quality: tuple[float, float] = (80.0, 98.0)
@@ -97,7 +97,7 @@ class CompositesConfig:
 AS_IS = CompositesConfig(
     foreign_mask=0.0, grade=0.0, sharpen=(0.0, 0.0), own_detail=0.0, untouched=0.0, jpeg=0.0, pasted=0.0
 )
-"""Changed pictures of photos as they come, to judge by: what only widens the training data stays out."""
+"""Changed pictures of photos as they come, cropped and flipped alone: to judge by."""
 PASTED = replace(AS_IS, pasted=1.0, margin=(3, 3), softness=(1, 1))
 """The same as people paste them."""
 
@@ -167,20 +167,19 @@ class Composer:
         self.photos = photos
         self.size = size
         self.config = config or CompositesConfig()
-        device = photos.photos.device
         # Masks sorted by source, so that a reference of the same source is one random number in a range.
         source = photos.source[photos.owner]
         self._by_source = torch.argsort(source, stable=True)
         counts = torch.bincount(source, minlength=int(photos.source.max()) + 1)
-        self._first = (counts.cumsum(0) - counts).to(device)
-        self._count = counts.to(device)
+        self._first = counts.cumsum(0) - counts
+        self._count = counts
         of_source = torch.bincount(photos.source)[photos.source].float()
-        self._reached = torch.cumsum(of_source**-self.config.balance, 0).to(device)  # by a photo and those before it
+        self._reached = torch.cumsum(of_source**-self.config.balance, 0)  # by a photo and those before it
         # Masks sorted by photo: how many masks a photo has makes it no likelier.
         self._by_photo = torch.argsort(photos.owner, stable=True)
         per_photo = torch.bincount(photos.owner, minlength=len(photos.photos))
-        self._photo_first = (per_photo.cumsum(0) - per_photo).to(device)
-        self._photo_count = per_photo.to(device)
+        self._photo_first = per_photo.cumsum(0) - per_photo
+        self._photo_count = per_photo
         self._transfers = list(STATISTICS_TRANSFERS.values())
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ iHarmony4's own sub-sets are HCOCO, HAdobe5k, HFlickr and Hday2night; any other 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.data import Dataset
 
-    Base = Dataset[tuple[Tensor, Tensor, Tensor, int]]
+    Base = Dataset[tuple[Tensor, Tensor, Tensor]]
 else:
     Base = object  # a DataLoader asks for no base class, and evaluating baselines must not wait for `import torch`
 
@@ -143,16 +143,20 @@ def _subset_order(subset: str) -> tuple[int, str]:
     return (PAPER_ORDER.index(subset) if subset in PAPER_ORDER else len(PAPER_ORDER), subset)
 
 
-def open_image(path: Path, mode: str) -> Image.Image:
+def open_image(
+    path: Path, mode: str, convert: Callable[[Image.Image, str], Image.Image] = Image.Image.convert
+) -> Image.Image:
     """Read a whole image file and convert it to a Pillow mode.
+
+    Args:
+        convert: how. The benchmark's files are taken as they are stored; for a user's, see gknet.data.files.
 
     Raises:
         DataError: the file cannot be read as an image; the message names it.
     """
     try:
         with Image.open(path) as image:
-            converted: Image.Image = image.convert(mode)
-            return converted
+            return convert(image, mode)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be read as an image: {error}") from error
 
@@ -211,8 +215,8 @@ class IHarmony4(Base):
     def __len__(self) -> int:
         return len(self.triples)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, int]:
-        """Composite [3, S, S], mask [1, S, S] (0 or 1), real [3, S, S], float32 0..1, and ``index`` into ``triples``.
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Composite [3, S, S], mask [1, S, S] (0 or 1) and real [3, S, S], float32 0..1.
 
         Raises:
             DataError: one of the files cannot be read.
@@ -225,7 +229,6 @@ class IHarmony4(Base):
             _tensor(resize_image(composite, self.size, box), flip),
             _tensor(resize_mask(mask, self.size, box)[..., None] * np.uint8(255), flip),
             _tensor(resize_image(real, self.size, box), flip),
-            index,
         )
 
     def _draw(self, index: int, mask: Image.Image) -> tuple[Box, bool]:

@@ -18,6 +18,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from gknet.data.files import upright
+
 TABLE = 512
 """Foreground pixels kept a mask, for colour statistics."""
 
@@ -87,8 +89,11 @@ def load_photos(folder: str | Path, size: int, *, progress: bool = True) -> tupl
 
     Raises:
         FileNotFoundError: the folder holds no part.
+        ValueError: a manifest lacks a column, a file cannot be read, or a mask is not as large as its photo.
     """
     rows = list(_rows(Path(folder)))
+    if lacking := sorted({"id", "source", "mask_ids"} - set(rows[0][0] if rows else ("id", "source", "mask_ids"))):
+        raise ValueError(f"a manifest in {folder} has no column {' and no column '.join(lacking)}")
     if not rows:
         raise FileNotFoundError(
             f"{folder} holds no photos: expected part-*.zip, or a folder with manifest.csv, images/, masks/"
@@ -133,13 +138,13 @@ def _read(
 ) -> tuple[np.ndarray, float, list[tuple[np.ndarray, np.ndarray]]]:
     """A manifest row's photo [3, S, S], its side, and each mask [S, S] that is not empty with colours [TABLE, 3]."""
     random = np.random.default_rng(seed)  # the colours are part of the data: the same for every run
-    with Image.open(io.BytesIO(read(f"images/{row['id']}.jpg"))) as file:
-        photo = file.convert("RGB")
+    photo = _open(read, f"images/{row['id']}.jpg", "RGB")
     full = np.asarray(photo)
     found = []
     for mask_id in row["mask_ids"].split():
-        with Image.open(io.BytesIO(read(f"masks/{mask_id}.png"))) as file:
-            mask = file.convert("L")
+        mask = _open(read, f"masks/{mask_id}.png", "L")
+        if mask.size != photo.size:
+            raise ValueError(f"masks/{mask_id}.png has {mask.size} pixels, images/{row['id']}.jpg {photo.size}")
         foreground = full[np.asarray(mask) > 127]
         if len(foreground):
             colours = foreground[random.integers(len(foreground), size=TABLE)]
@@ -148,13 +153,21 @@ def _read(
     return squeezed, math.sqrt(photo.width * photo.height), found
 
 
+def _open(read: Callable[[str], bytes], name: str, mode: str) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(read(name))) as file:
+            return upright(file, mode)
+    except (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{name} cannot be read as an image: {error}") from error
+
+
 def _rows(folder: Path) -> Iterator[tuple[dict[str, str], Callable[[str], bytes]]]:
     """Each manifest row with a function that reads a file of its part."""
     for archive in sorted(folder.glob("part-*.zip")):
         file = zipfile.ZipFile(archive)
-        for row in csv.DictReader(io.StringIO(file.read("manifest.csv").decode())):
+        for row in csv.DictReader(io.StringIO(file.read("manifest.csv").decode("utf-8-sig"))):
             yield row, file.read
     for manifest in sorted([*folder.glob("manifest.csv"), *folder.glob("*/manifest.csv")]):
-        with manifest.open(newline="") as text:
+        with manifest.open(newline="", encoding="utf-8-sig") as text:
             for row in csv.DictReader(text):
                 yield row, lambda name, part=manifest.parent: (part / name).read_bytes()  # type: ignore[misc]

@@ -150,8 +150,7 @@ def photographic(moves: Tensor, pixels: Tensor) -> Tensor:
 
     Args:
         moves: [B, 7]: exposure in stops, warmth and tint (log gains), contrast (0 = none), shadows (gamma, log),
-        saturation
-            (log gain), hue (radians). All zero: no change.
+            saturation (log gain), hue (radians). All zero: no change.
         pixels: [B, P, 3].
     """
     exposure, warmth, tint, contrast, shadows, saturation, hue = (m[:, None] for m in moves.unbind(1))

@@ -100,6 +100,26 @@ def test_a_time_box_ends_the_run(photos: Path, tmp_path: Path) -> None:
     assert run["seconds"] >= 3 and run["step"] > 0
 
 
+def test_another_runs_checkpoint_is_refused(photos: Path, tmp_path: Path) -> None:
+    train.run(config(photos, tmp_path), resume=True)
+    with pytest.raises(ValueError, match="another lr and another seed.*--no-resume"):
+        train.run(config(photos, tmp_path, lr=1.0, seed=5), resume=True)
+    train.run(config(photos, tmp_path, lr=1e-5, seed=5), resume=False)
+
+
+def test_what_ends_on_another_process_is_saved(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    overs = iter([False, False, True])
+    monkeypatch.setattr(train, "_agreed", lambda over, device: next(overs))
+    best = train.run(config(photos, tmp_path, steps=0, minutes=10, validate_every=1000), resume=True)
+    assert best.is_file() and (tmp_path / "checkpoint.safetensors").is_file()
+
+
+def test_a_network_is_named_or_comes_with_weights(photos: Path, tmp_path: Path) -> None:
+    line = ["train", "--data", str(photos), "--out", str(tmp_path), "--steps", "1"]
+    result = CliRunner().invoke(main, [*line, "--init", "gknet-lite", "--model", "gknet"])
+    assert result.exit_code == 2 and "leave --model out" in result.output
+
+
 def test_an_endless_run_is_refused(photos: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["train", "--data", str(photos), "--out", str(tmp_path)])
     assert result.exit_code == 1 and "--steps or --minutes" in result.output
