@@ -168,7 +168,7 @@ def measure(plug_in: str, image: int, item: int) -> tuple[float, float]:
     with read_installation(Path(plug_in) / "harmonize").client("benchmark") as client:
         result = client.harmonize(request)
     started = time.monotonic()
-    picture.put(Gimp.Image.get_by_id(image), _item(item), result.pixels, 100.0)
+    picture.put(Gimp.Image.get_by_id(image), _item(item), result.pixels, 100.0, False)
     return read + time.monotonic() - started, sum(result.timings.values())
 
 
