@@ -113,8 +113,8 @@ def _plugins(prefix: Path, before: Manifest | None, found: Product, places: list
         for place in places:
             bar.finish(f"step: the plugin for {place}")
             swaps.append(Swap(place))
-            plugin = swaps[-1].stage(found.python)
             known = before.plugin(place.folder) if before else None
+            plugin = swaps[-1].stage(found.python, known.files if known else ())
             if known:
                 for path in known.changed():
                     bar.finish(f"note: your change of {path} is replaced")

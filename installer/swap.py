@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import stat
+from collections.abc import Collection
 from pathlib import Path
 
 from installer.editors import Place
@@ -24,8 +25,13 @@ class Swap:
         self._made: list[Path] = []
         self._put: list[str] = []
 
-    def stage(self, python: Path) -> Plugin:
-        """Put the plugin together beside its place, on the same disk, and say what it consists of."""
+    def stage(self, python: Path, known: Collection[str] = ()) -> Plugin:
+        """Put the plugin together beside its place, on the same disk, and say what it consists of.
+
+        Args:
+            python: the interpreter that it is to start.
+            known: the files of the older one, if that is known: others in its folders are the user's, and come along.
+        """
         heal(self.place)
         folder = self.place.folder
         for item in self.place.items:
@@ -38,6 +44,13 @@ class Swap:
             program = self._new / self.place.items[0] / "harmonize_layer.py"
             program.chmod(program.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)  # a zip forgets it
         files = [path for path in sorted(self._new.rglob("*")) if path.is_file()]
+        for item in self.place.items if known else ():
+            for path in sorted((folder / item).rglob("*")):
+                target = self._new / path.relative_to(folder)
+                ours = path.relative_to(folder).as_posix() in known or "__pycache__" in path.parts
+                if path.is_file() and not ours and not target.exists():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(path, target)
         return Plugin(
             editor=self.place.editor,
             packaging=self.place.packaging,

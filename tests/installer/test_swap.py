@@ -56,6 +56,23 @@ def test_files_are_those_that_it_says_and_the_old_ones_are_gone(place: Place) ->
     assert (place.package / "backend.json").is_file() and (place.package / "link" / "client.py").is_file()
 
 
+def test_what_the_user_has_put_beside_the_older_one_comes_along(place: Place) -> None:
+    one = Swap(place)
+    known = one.stage(PYTHON).files
+    one.put()
+    one.finish()
+    mine, obsolete = place.package / "deep" / "mine.txt", place.package / "obsolete.py"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    obsolete.write_text("of an older version")
+    one = Swap(place)
+    plugin = one.stage(PYTHON, {**known, obsolete.relative_to(place.folder).as_posix(): []})
+    one.put()
+    one.finish()
+    assert mine.read_text() == "mine" and not obsolete.exists()
+    assert set(plugin.files) == set(known)
+
+
 def test_undone_it_is_as_before(place: Place) -> None:
     before = older(place)
     one = Swap(place)
