@@ -5,13 +5,12 @@ from __future__ import annotations
 import filecmp
 import json
 import shlex
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from installer import editors, kritarc, manifest
-from installer.environment import Environment, variables
+from installer.environment import Environment
 from installer.manifest import Manifest, ManifestError, Plugin
 from installer.progress import Bar, Step
 
@@ -68,15 +67,7 @@ def _findings(prefix: Path, bar: Bar) -> Iterator[Finding]:
 def _places(found: Manifest, environment: Environment) -> Iterator[Finding]:
     """Of every editor that has the plugin, or could have it."""
     again = _again(environment.folder.parent)
-    asked = subprocess.run(
-        [str(environment.python), "-c", _LINK],
-        cwd=environment.folder,
-        env=variables(),
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-    )
-    link = Path(asked.stdout.strip())
+    link = Path(environment.run("-c", _LINK).stdout.strip())
     for plugin in found.plugins:
         yield _plugin(plugin, link, environment)
     known = [plugin.folder for plugin in found.plugins]
@@ -93,7 +84,7 @@ def _plugin(plugin: Plugin, link: Path, environment: Environment) -> Finding:
     if missing := plugin.missing():
         return Finding(name, False, f"{len(missing)} files are missing, such as {missing[0]}", again)
     try:
-        python = json.loads((place.package / "backend.json").read_text(encoding="utf-8"))["python"]
+        python = plugin.python()
     except (OSError, ValueError, KeyError) as error:
         return Finding(name, False, f"backend.json cannot be read ({error})", again)
     if python != str(environment.python):
@@ -115,14 +106,7 @@ def _plugin(plugin: Plugin, link: Path, environment: Environment) -> Finding:
 
 def _environment(environment: Environment) -> Iterator[Finding]:
     """What the program itself finds."""
-    done = subprocess.run(
-        [str(environment.python), "-m", "backend.cli", "doctor", "--json"],
-        cwd=environment.folder,
-        env=variables(),
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-    )
+    done = environment.run("-m", "backend.cli", "doctor", "--json")
     try:
         for one in json.loads(done.stdout):
             yield Finding(one["name"], one["fine"], one["text"], one["advice"])

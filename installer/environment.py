@@ -104,6 +104,17 @@ class Environment:
                 f"{advice(text, 'See that this folder may be written')}, and run this again"
             ) from error
 
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run its Python in its folder, and return what that says. Raises OSError: there is none."""
+        return subprocess.run(
+            [str(self.python), *arguments],
+            cwd=self.folder,
+            env=variables(),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+
     def _is_usable(self) -> bool:
         """Whether an environment of the running Python is there, with a pip that runs, so that it can be kept."""
         config = self.folder / "pyvenv.cfg"
@@ -112,8 +123,7 @@ class Environment:
         version = re.search(r"^version\s*=\s*(\S+)", config.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
         if version is None or version[1] != platform.python_version():
             return False
-        line = [str(self.python), "-m", "pip", "--version"]
-        return subprocess.run(line, env=variables(), capture_output=True).returncode == 0
+        return self.run("-m", "pip", "--version").returncode == 0
 
     def pip(self, arguments: Sequence[str], bar: Bar, progress: str = "raw", command: str = "install") -> None:
         """Run pip and show what it says; the installing, of which it says nothing, is read off the folder."""

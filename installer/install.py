@@ -10,7 +10,7 @@ from pathlib import Path
 
 from installer import editors, kritarc, manifest, product
 from installer.editors import Place
-from installer.environment import Environment, InstallError, variables
+from installer.environment import Environment, InstallError
 from installer.manifest import Manifest, Plugin
 from installer.product import Product
 from installer.progress import Bar
@@ -190,16 +190,9 @@ def _clear(prefix: Path, found: Product, bar: Bar) -> None:
 
 def stop_daemon(environment: Path, bar: Bar) -> None:
     """Stop the daemon, if one is running; the user hears of one that does not stop."""
-    python = Environment(environment).python
-    if not python.exists():
+    its = Environment(environment)
+    if not its.python.exists():
         return
-    done = subprocess.run(
-        [str(python), "-m", "backend.cli", "stop"],
-        cwd=environment,
-        env=variables(),
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-    )
+    done = its.run("-m", "backend.cli", "stop")
     if done.returncode:
         bar.finish(f"note: the daemon did not stop ({done.stderr.strip()}): end its process, or log out and in")

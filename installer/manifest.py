@@ -42,6 +42,10 @@ class Plugin:
     def place(self) -> Place:
         return Place(self.editor, self.packaging, Path(self.folder), Path(self.config) if self.config else None)
 
+    def python(self) -> str:
+        """The interpreter that it starts, as its backend.json says. Raises OSError, ValueError or KeyError."""
+        return str(json.loads((self.place.package / "backend.json").read_text(encoding="utf-8"))["python"])
+
     def changed(self) -> list[Path]:
         """The files that are not as they were installed; not those that are gone."""
         paths = {Path(self.folder, name): sums for name, sums in self.files.items()}

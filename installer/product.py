@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from installer import lock
-from installer.environment import ROOT, Environment, InstallError, advice, variables
+from installer.environment import ROOT, Environment, InstallError, advice
 from installer.progress import Bar
 
 PREFIX = "environment-"
@@ -156,21 +155,12 @@ def _check(environment: Environment) -> list[str]:
         InstallError: something does not work.
     """
     for arguments in (("-m", "pip", "check"), ("-c", _CHECK)):
-        line = [str(environment.python), *arguments]
         try:
-            done = subprocess.run(
-                line,
-                cwd=environment.folder,
-                env=variables(),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                encoding="utf-8",
-                errors="replace",
-            )
+            done = environment.run(*arguments)
         except OSError as error:
             raise InstallError(f"{environment.python} cannot be run: {error}") from error
         if done.returncode:
-            said = " ".join(done.stdout.split())[-400:]
+            said = " ".join((done.stdout + done.stderr).split())[-400:]
             raise InstallError(f"what was installed does not work: {said}. Run this again; if it stays, report it")
     return done.stdout.splitlines()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from installer import editors, kritarc, manifest, product
@@ -55,7 +54,7 @@ def uninstall(prefix: Path, bar: Bar) -> None:
 def _other_owner(plugin: Plugin, prefix: Path) -> str:
     """The Python that a plugin starts if it is of another installation, which has put its own in the place of ours."""
     try:
-        python = str(json.loads((plugin.place.package / "backend.json").read_text(encoding="utf-8"))["python"])
+        python = plugin.python()
     except (OSError, ValueError, KeyError, TypeError):
         return ""
     return "" if Path(python).is_relative_to(prefix) else python

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageOps
 
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for a file that it cannot read."""
 DEEP = ("I;16", "I;16L", "I;16B")
 """Pillow's modes for 16 bits of grey, whose values its own conversion cuts off at 255 instead of scaling them."""
 

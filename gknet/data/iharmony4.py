@@ -21,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from gknet.data.files import UNREADABLE
+
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.data import Dataset
@@ -157,7 +159,7 @@ def open_image(
     try:
         with Image.open(path) as image:
             return convert(image, mode)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path} cannot be read as an image: {error}") from error
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from gknet.data.files import upright
+from gknet.data.files import UNREADABLE, upright
 
 TABLE = 512
 """Foreground pixels kept a mask, for colour statistics."""
@@ -92,12 +92,12 @@ def load_photos(folder: str | Path, size: int, *, progress: bool = True) -> tupl
         ValueError: a manifest lacks a column, a file cannot be read, or a mask is not as large as its photo.
     """
     rows = list(_rows(Path(folder)))
-    if lacking := sorted({"id", "source", "mask_ids"} - set(rows[0][0] if rows else ("id", "source", "mask_ids"))):
-        raise ValueError(f"a manifest in {folder} has no column {' and no column '.join(lacking)}")
     if not rows:
         raise FileNotFoundError(
             f"{folder} holds no photos: expected part-*.zip, or a folder with manifest.csv, images/, masks/"
         )
+    if lacking := sorted({"id", "source", "mask_ids"} - rows[0][0].keys()):
+        raise ValueError(f"a manifest in {folder} has no column {' and no column '.join(lacking)}")
     names: list[str] = []
     sources: list[str] = []
     sides: list[float] = []
@@ -157,7 +157,7 @@ def _open(read: Callable[[str], bytes], name: str, mode: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(read(name))) as file:
             return upright(file, mode)
-    except (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError) as error:
+    except (*UNREADABLE, KeyError) as error:
         raise ValueError(f"{name} cannot be read as an image: {error}") from error
 
 

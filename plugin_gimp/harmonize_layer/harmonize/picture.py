@@ -118,11 +118,11 @@ def _read(image: Gimp.Image, layer: Gimp.Layer, feather: float, model: str) -> H
 
 def _own(image: Gimp.Image, layer: Gimp.Layer) -> tuple[Gimp.Drawable, int, int]:
     """What the layer itself shows, be it a group, and where that begins; changes the image."""
-    if any(each.get_mask() or each.get_filters() for each, _, _ in _levels(layer)):
-        for each, _, below in _levels(layer):
+    if layer.get_mask() or layer.get_filters():
+        for _, _, below in _levels(layer):
             _hide(below)
-            each.set_opacity(100)
-            each.set_mode(Gimp.LayerMode.NORMAL)
+        layer.set_opacity(100)
+        layer.set_mode(Gimp.LayerMode.NORMAL)
         return _visible(image), 0, 0
     _, left, top = layer.get_offsets()
     return layer, left, top
@@ -138,9 +138,7 @@ def place(image: Gimp.Image, layer: Gimp.Layer) -> tuple[int, ...]:
         raise Refusal("document_gone")
     if not layer.is_valid():
         raise Refusal("layer_gone")
-    _, left, top = layer.get_offsets()
-    canvas = int(image.get_base_type()), image.get_width(), image.get_height()
-    return (*canvas, left, top, layer.get_width(), layer.get_height())
+    return int(image.get_base_type()), image.get_width(), image.get_height(), *_box(layer)
 
 
 def put(image: Gimp.Image, layer: Gimp.Layer, pixels: Pixels, strength: float, selected: bool) -> None:
