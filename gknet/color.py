@@ -63,18 +63,18 @@ def document_space(profile: bytes | None, transfer: str, channels: int) -> Docum
     if transfer not in TRANSFERS:
         raise ValueError(f"transfer {transfer!r} is unknown; choose one of {', '.join(TRANSFERS)}")
     if profile is not None:
-        kind = _profile_kind(profile)
+        kind, intent = _kind_and_intent(profile)
+        by_profile = DocumentSpace(
+            lambda values: _icc_to_srgb(values, profile, intent), lambda srgb: _icc_from_srgb(srgb, profile, intent)
+        )
         if kind == "GRAY" and channels == 1:
-            return DocumentSpace(
-                lambda grey: _icc_to_srgb(grey, profile),
-                lambda srgb: _icc_from_srgb(srgb, profile),
-            )
+            return by_profile
         if kind != "RGB":
             raise ValueError(
                 f"the ICC profile is for {kind} images, this one is {'grey' if channels == 1 else 'RGB'}; "
                 "convert the image to RGB, or drop the profile (for a PIL image: del image.info['icc_profile'])"
             )
-        rgb = DocumentSpace(lambda x: _icc_to_srgb(x, profile), lambda x: _icc_from_srgb(x, profile))
+        rgb = by_profile
     elif transfer == "linear":
         rgb = DocumentSpace(encode_srgb, decode_srgb)
     else:
@@ -87,27 +87,31 @@ def document_space(profile: bytes | None, transfer: str, channels: int) -> Docum
     )
 
 
-def _profile_kind(profile: bytes) -> str:
-    """The profile's colour space: RGB, GRAY, CMYK, ..."""
+def _kind_and_intent(profile: bytes) -> tuple[str, str]:
+    """The profile's colour space, RGB, GRAY, CMYK, ..., and the rendering intent to use: relative, or perceptual where
+    the profile has no other way back, as those of HDR have none."""
     if not isinstance(profile, bytes):
         raise TypeError(f"profile must be the bytes of an ICC profile, not {type(profile).__name__}")
     try:
-        return str(ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space).strip()
+        read = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile
     except (OSError, ImageCms.PyCMSError) as error:
         raise ValueError(
             f"the ICC profile ({len(profile)} bytes) is damaged or is none: {error}; "
             "pass the image without it, or embed a valid one"
         ) from error
+    relative = read.is_intent_supported(ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Direction.OUTPUT)
+    return str(read.xcolor_space).strip(), "relative" if relative else "perceptual"
 
 
-def _icc_to_srgb(values: Float, profile: bytes) -> Float:
-    return _export(_image(values, profile).icc_import(embedded=True, intent="relative"), output_profile="srgb")
+def _icc_to_srgb(values: Float, profile: bytes, intent: str) -> Float:
+    pcs = _image(values, profile).icc_import(embedded=True, intent=intent)
+    return _export(pcs, output_profile="srgb", intent=intent)
 
 
-def _icc_from_srgb(srgb: Float, profile: bytes) -> Float:
-    lab = _image(srgb, None).icc_import(input_profile="srgb", intent="relative").copy()
+def _icc_from_srgb(srgb: Float, profile: bytes, intent: str) -> Float:
+    lab = _image(srgb, None).icc_import(input_profile="srgb", intent=intent).copy()
     _embed(lab, profile)
-    return _export(lab)
+    return _export(lab, intent=intent)
 
 
 def _image(values: Float, profile: bytes | None) -> Any:
@@ -130,7 +134,7 @@ def _export(pcs: Any, **target: str) -> Float:
     import pyvips
 
     try:
-        values = pcs.icc_export(depth=16, intent="relative", **target).numpy()
+        values = pcs.icc_export(depth=16, **target).numpy()
     except pyvips.Error as error:
         raise ValueError(
             f"the ICC profile cannot be converted from and to ({str(error).strip().splitlines()[-1]}); "

@@ -16,6 +16,10 @@ HEIGHT, WIDTH = background().shape[:2]
 WHOLE = (0, 0, WIDTH, HEIGHT)
 RESULT = "Person (harmonized)"
 LINEAR = ("sRGB-elle-V2-g10.icc", "sRGB-elle-V2-g10.icc")
+HDR = (  # a profile that has only a perceptual way back
+    "High Dynamic Range UHDTV Wide Color Gamut Display (Rec. 2020) - SMPTE ST 2084 PQ EOTF",
+    "ITUR_2100_PQ_FULL.ICC",
+)
 GREY = ("Gray-D50-elle-V2-srgbtrc.icc", "Gray-D50-elle-V2-srgbtrc.icc")
 GREY_LINEAR = ("Gray-D50-elle-V2-g10.icc", "Gray-D50-elle-V2-g10.icc")
 SPACES = [
@@ -25,6 +29,7 @@ SPACES = [
     Space("RGBA", "F16", *LINEAR),
     Space("RGBA", "F32", *LINEAR),
     Space("RGBA", "U8", "ClayRGB-elle-V2-g22.icc", "ClayRGB-elle-V2-g22.icc"),
+    Space("RGBA", "U16", *HDR),
     Space("GRAYA", "U8", *GREY),
     Space("GRAYA", "U16", *GREY_LINEAR),
     Space("GRAYA", "F32", *GREY_LINEAR),
