@@ -175,7 +175,7 @@ def main(data: str, in_place: str, pasted: str, out: Path, composites: int) -> N
     training, held = photos.split(min(400, len(names) // 4), names)
     torch.manual_seed(0)
     parts = one(weights.load(in_place), "in_place"), one(weights.load(pasted), "pasted")
-    experts = Experts(parts[1].config)
+    experts = Experts(parts[0].config)
     for mine, given in zip((experts.in_place, experts.pasted), parts, strict=True):
         mine.load_state_dict(given.state_dict())
     seen, kinds = collect(training, composites, CONFIG, 1_000_000)

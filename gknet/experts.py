@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from gknet.network import GKNet, GKNetConfig, hard
 from gknet.seam import SeamReader, pieces
+
+PASTED_SIZE, PASTED_ENLARGE = 384, 1.125
+"""``GKNetConfig.max_size`` and ``enlarge`` for what is known to be a paste. What gives it away is not its finest
+detail, so more pixels are of no use (docs/training.md, "Version 8.2")."""
 
 
 class Experts(nn.Module):
@@ -22,19 +28,22 @@ class Experts(nn.Module):
         self.config = config
         self.seam = SeamReader()
         self.in_place = GKNet(config)
-        self.pasted = GKNet(config)
+        size, enlarge = min(config.max_size, PASTED_SIZE), min(config.enlarge, PASTED_ENLARGE)
+        self.pasted = GKNet(replace(config, max_size=size, enlarge=enlarge))
 
-    def of(self, composite: Tensor, mask: Tensor, pasted: bool | None = None) -> GKNet:
-        """The network for one picture: [1, 3, H, W] and [1, 1, H, W] as :meth:`GKNet.forward` takes them. Whoever knows
-        whether the foreground is ``pasted`` says so; else the seam does."""
-        if pasted is None:
-            pasted = bool(self.seam(pieces(composite, hard(mask).to(composite.dtype))) > 0)
+    def of(self, pasted: bool) -> GKNet:
+        """The network for foregrounds of this kind. Its config says at which size it is shown what is known to be of
+        it; where the seam is asked, :attr:`config` says it, as the seam may be read wrong."""
         return self.pasted if pasted else self.in_place
+
+    def reads_paste(self, composite: Tensor, mask: Tensor) -> bool:
+        """What the seam says of one picture: [1, 3, H, W] and [1, 1, H, W] as :meth:`GKNet.forward` takes them."""
+        return bool(self.seam(pieces(composite, hard(mask).to(composite.dtype))) > 0)
 
     def forward(self, composite: Tensor, mask: Tensor) -> Tensor:
         """As :meth:`GKNet.forward`, each picture by its own network."""
         pictures = zip(composite.split(1), mask.split(1), strict=True)
-        return torch.cat([self.of(picture, its)(picture, its) for picture, its in pictures])
+        return torch.cat([self.of(self.reads_paste(picture, its))(picture, its) for picture, its in pictures])
 
 
 def one(network: GKNet | Experts, expert: str = "pasted") -> GKNet:

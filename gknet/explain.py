@@ -14,12 +14,13 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from gknet import figures, inside, upsampling
+from gknet.color import document_space
 from gknet.data.composites import to_lab
 from gknet.data.files import upright
 from gknet.data.iharmony4 import DataError, open_image
 from gknet.experts import Experts
 from gknet.figures import Values
-from gknet.harmonizer import Harmonizer, as_seen
+from gknet.harmonizer import Harmonizer
 from gknet.inside import Inside, Level
 
 Row = list[tuple[str, Image.Image]]
@@ -285,21 +286,18 @@ def command(
             f"the point {point[0]},{point[1]} lies outside {image}, which is {size[0]}x{size[1]}"
         )
     try:
-        network = Harmonizer.load(weights, "cpu").network
+        harmonizer = Harmonizer.load(weights, "cpu")
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    side = network.config.side(*picture.shape[:2])
-    composite, coverage = as_seen(picture, foreground, side)
-    image_seen = torch.from_numpy(composite).permute(2, 0, 1).contiguous()
-    mask_seen = torch.from_numpy(coverage)[None]
-    if isinstance(network, Experts):
-        experts, network = network, network.of(image_seen[None], mask_seen[None], pasted)
-        kind = "pasted" if network is experts.pasted else "recoloured where it stands"
+    network, _, composite, coverage = harmonizer.see(picture, foreground, document_space(None, "srgb", 3), pasted)
+    if isinstance(harmonizer.network, Experts):
+        kind = "pasted" if network is harmonizer.network.pasted else "recoloured where it stands"
         source = "by its seam" if pasted is None else "as you say"
         click.echo(f"{source}, the foreground was {kind}: the network for such is shown")
     if network.reference is None or network.kernels is None:
         raise click.ClickException(f"{weights} has no LRE or no kernels to explain: choose another network")
-    seen = inside.look(network, image_seen, mask_seen)
+    image_seen = torch.from_numpy(composite).permute(2, 0, 1).contiguous()
+    seen = inside.look(network, image_seen, torch.from_numpy(coverage)[None])
     cell = _cell(coverage, point, size, seen.grid)
 
     scale = _SIDE / max(size)

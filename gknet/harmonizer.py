@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from gknet import upsampling, weights
-from gknet.color import document_space
+from gknet.color import DocumentSpace, document_space
 from gknet.experts import Experts
 from gknet.layers import fold_batch_norm
 from gknet.network import GKNet
@@ -60,6 +62,18 @@ class Harmonized:
     device: str
 
 
+class Seen(NamedTuple):
+    """A document as a network is shown it: a square of S pixels a side."""
+
+    network: GKNet
+    colours: upsampling.Float
+    """[S, S, 1 or 3], the document's own values."""
+    composite: upsampling.Float
+    """[S, S, 3], the same in sRGB, 0..1."""
+    mask: upsampling.Float
+    """[S, S], 0..1."""
+
+
 class Harmonizer:
     """A network on a device, ready to harmonize. :meth:`load` makes one out of shipped weights.
 
@@ -77,7 +91,7 @@ class Harmonizer:
 
     @classmethod
     def load(cls, model: str | Path = "auto", device: str = "auto") -> Harmonizer:
-        """Load weights.
+        """Load weights. On the CPU, torch has at most half of its cores from then on, in the whole process.
 
         Args:
             model: a shipped name, a weights file, or "auto": ``gknet`` on CUDA, ``gknet-lite`` elsewhere, or else what
@@ -104,6 +118,7 @@ class Harmonizer:
         fold_batch_norm(network)
         if device == "cpu":  # convolutions take on their weights' layout, and are quicker in this one
             convert_conv2d_weight_memory_format(network, torch.channels_last)
+            _leave_cores()
         _keep_memory()
         return cls(network=network, model=name, device=device)
 
@@ -185,36 +200,58 @@ class Harmonizer:
             result = document[foreground.slices].copy() if crop else document.copy()
         if strength > 0:
             out = result if crop else result[foreground.slices]
-            seen, coverage, foreground = document[box.slices], coverage[box.slices], foreground.within(box)
-            size = self.network.config.side(*seen.shape[:2])
+            part, coverage, foreground = document[box.slices], coverage[box.slices], foreground.within(box)
             with stage("reduce"):
-                colours, small_mask = as_seen(seen, coverage, size)
-                composite = np.clip(space.to_srgb(colours), 0, 1)
+                seen = self.see(part, coverage, space, pasted)
             with stage("network"):
-                harmonized = self._run(composite, small_mask, pasted)
+                harmonized = self._run(seen)
             with stage("fit"):
-                native = seen.shape[:2] == (size, size)
+                native = part.shape[:2] == seen.mask.shape
                 if native and not blend:
-                    harmonized = _unblended(composite, harmonized, small_mask)
-                before, after = space.from_srgb(composite), space.from_srgb(harmonized)
-                model = None if native else upsampling.fit(colours, small_mask, after - before)
+                    harmonized = _unblended(seen.composite, harmonized, seen.mask)
+                before, after = space.from_srgb(seen.composite), space.from_srgb(harmonized)
+                model = None if native else upsampling.fit(seen.colours, seen.mask, after - before)
             with stage("apply"):
                 opacity = coverage[foreground.slices]
                 if not blend:
                     opacity = (opacity > 0) * opacity.dtype.type(upsampling.full_scale(opacity.dtype))
                 if model is None:
-                    _apply_native(seen, opacity, out, foreground, before, after, strength)
+                    _apply_native(part, opacity, out, foreground, before, after, strength)
                 else:
-                    upsampling.apply(model, seen, opacity, out, foreground, strength)
+                    upsampling.apply(model, part, opacity, out, foreground, strength)
         return Harmonized(_like(image, result), filled, timings, self.model, self.device)
 
-    def _run(self, composite: upsampling.Float, mask: upsampling.Float, pasted: bool | None) -> upsampling.Float:
-        """float32 [S, S, 3] and [S, S] in, [S, S, 3] out, not limited to 0..1."""
+    def see(self, image: Array, mask: Array, space: DocumentSpace, pasted: bool | None = None) -> Seen:
+        """What the network is shown of a document, or a part of one, and which network it is.
+
+        Args:
+            image: uint8, uint16 or float32 (0..1) [H, W, 1, 2, 3 or 4].
+            mask: bool, uint8, uint16 or float (0..1) [H, W].
+            space: what the image's values are.
+            pasted: as in :meth:`harmonize`.
+
+        Raises:
+            NoBackgroundError: the image is transparent wherever the mask is 0.
+        """
+        network = self.network
+        if isinstance(network, Experts) and pasted is not None:
+            network = network.of(pasted)
+        colours, small_mask = as_seen(image, mask, network.config.side(*image.shape[:2]))
+        composite = np.clip(space.to_srgb(colours), 0, 1)
+        if isinstance(network, Experts):
+            with torch.inference_mode():
+                network = network.of(network.reads_paste(*self._tensors(composite, small_mask)))
+        return Seen(network, colours, composite, small_mask)
+
+    def _tensors(self, composite: upsampling.Float, mask: upsampling.Float) -> tuple[Tensor, Tensor]:
+        """[S, S, 3] and [S, S] -> [1, 3, S, S] and [1, 1, S, S] on the device."""
+        image = torch.from_numpy(composite).permute(2, 0, 1)[None].contiguous()
+        return image.to(self.device), torch.from_numpy(mask)[None, None].to(self.device)
+
+    def _run(self, seen: Seen) -> upsampling.Float:
+        """float32 [S, S, 3], not limited to 0..1."""
         with torch.inference_mode(), torch.backends.cudnn.flags(benchmark=False, deterministic=True):
-            image = torch.from_numpy(composite).permute(2, 0, 1)[None].contiguous().to(self.device)
-            region = torch.from_numpy(mask)[None, None].to(self.device)
-            network = self.network.of(image, region, pasted) if isinstance(self.network, Experts) else self.network
-            output = network(image, region)
+            output = seen.network(*self._tensors(seen.composite, seen.mask))
             array: upsampling.Float = output[0].permute(1, 2, 0).float().cpu().numpy()
         if not np.isfinite(array).all():
             raise ArithmeticError(f"the network {self.model!r} returned NaN or infinity; use weights that are trained")
@@ -237,6 +274,17 @@ def _keep_memory() -> None:
     process has set limits of its own. Elsewhere this does nothing.
     """
     np.empty(_KEPT, np.uint8)
+
+
+def _leave_cores() -> None:
+    """Have torch use at most half of the processor's cores, unless OMP_NUM_THREADS says how many.
+
+    The network is thousands of small steps, and after each one threads wait for the slowest. With as many threads as
+    cores that is one that shares its core with something else, an editor for instance (docs/speed.md).
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), max(1, cores // 2)))
 
 
 def _device(device: str) -> str:

@@ -57,6 +57,14 @@ def resize(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
+def fold(x: Tensor, side: int) -> Tensor:
+    """As ``F.pixel_unshuffle``, channels last in memory, as convolutions on a CPU want them: one copy instead of two.
+    [B, C, H, W] -> [B, C * side * side, H / side, W / side]."""
+    blocks = x.unflatten(3, (-1, side)).unflatten(2, (-1, side))
+    folded: Tensor = blocks.permute(0, 2, 4, 1, 3, 5).flatten(3).permute(0, 3, 1, 2)
+    return folded
+
+
 def soften(mask: Tensor, times: int) -> Tensor:
     """A mask blurred (3x3) so many times."""
     for _ in range(times):

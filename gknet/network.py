@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gknet import tone
 from gknet.attention import S2AM
 from gknet.kernels import ConcatFusion, KernelPredictionBlock, SelectiveCorrelationFusion
-from gknet.layers import conv_block, luma, resize, separable_block
+from gknet.layers import conv_block, fold, luma, resize, separable_block
 from gknet.modulation import modulate
 from gknet.reference import LongDistanceReference
 from gknet.statistics import StatisticsPath
@@ -251,10 +251,7 @@ class GKNet(nn.Module):
         inside = hard(mask)
         changed, memory = composite, None
         for left in reversed(range(self.config.looks)):
-            global_only = self.global_only or left > 0
-            # Every other look sees a mirrored picture: then what one gets wrong the next does not get wrong alike.
-            mirrored = left % 2 == 1
-            change, memory = self._look(composite, changed, inside, memory, global_only=global_only, mirrored=mirrored)
+            change, memory = self._look(composite, changed, inside, memory, left)
             changed = (changed + change).to(composite.dtype)
         # I_h = decoder * M + (1 - M) * I_c: a lerp for soft masks, a select for the background (sec. 3.1).
         return torch.where(mask > 0, torch.lerp(composite, changed, mask), composite)
@@ -265,24 +262,23 @@ class GKNet(nn.Module):
         changed: Tensor,
         inside: Tensor,
         memory: Tensor | None,
-        *,
-        global_only: bool,
-        mirrored: bool,
+        left: int,
     ) -> tuple[Tensor, Tensor | None]:
-        """A look at the composite with its foreground as changed so far: what is to be added to ``changed``, all of it
-        [B, 3, H, W], and what the next look remembers of this one. A mirrored one decides a global tone, which has no
-        left and right."""
+        """A look at the composite with its foreground as changed so far, and how many are left after it: what is to be
+        added to ``changed``, all of it [B, 3, H, W], and what the next look remembers of this one."""
         small, small_mask = torch.where(inside, changed, composite), inside.to(composite.dtype)
         factor = composite.shape[-1] // self.config.trunk if self.config.trunk else 1
         if factor > 1:
             small, small_mask = F.avg_pool2d(small, factor), F.avg_pool2d(small_mask, factor)
-        if mirrored:
+        # Every other look sees a mirrored picture: then what one gets wrong the next does not get wrong alike. It can,
+        # as it decides a global tone, which has no left and right.
+        if left % 2 == 1:
             small, small_mask = small.flip(-1), small_mask.flip(-1)
         features = self._encode(small, small_mask)  # deepest first
         statistics = tokens = None
         if self.statistics is not None:
             statistics = self.statistics(small, small_mask, features, memory)
-            if global_only:
+            if left or self.global_only:
                 return self._tone(changed, self._global(statistics)), statistics
             tokens = self.tokens(statistics).unflatten(1, (self.config.statistics_tokens, -1))
         reference = features[0] if self.reference is None else self.reference(features[0], tokens)
@@ -294,7 +290,7 @@ class GKNet(nn.Module):
         if self.config.chroma:
             x = torch.cat([x, composite[:, 0::2] - luma(composite)], 1)
         if self.config.unshuffle > 1:
-            x = F.pixel_unshuffle(x, self.config.unshuffle)
+            x = fold(x, self.config.unshuffle)
         features: list[Tensor] = []
         for block in self.encoder:
             x = block(x if not features else F.max_pool2d(x, 2))

@@ -21,8 +21,8 @@ from installer.product import choices
 from installer.progress import Bar
 from installer.uninstall import uninstall
 
-# Quicker on a CPU: waiting threads sleep, and freed memory is kept for the next layer. Read when a process starts.
-QUICK = {"OMP_WAIT_POLICY": "PASSIVE", "MALLOC_MMAP_THRESHOLD_": "268435456", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
+# Quicker on a CPU: freed memory is kept for the next layer. Read when a process starts.
+QUICK = {"MALLOC_MMAP_THRESHOLD_": "268435456", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
 
 CHECKS = {"ruff": ["ruff", "check", "."], "mypy": ["mypy"], "pytest": ["pytest"]}
 

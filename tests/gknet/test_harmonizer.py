@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -464,6 +467,23 @@ def test_load_takes_a_file_and_lists_what_there_is(tmp_path: Path) -> None:
         Harmonizer.load("gnet")
     with pytest.raises(ValueError, match=r"no device 'tpu'; choose one of auto, .*cpu"):
         Harmonizer.load(path, "tpu")
+
+
+@pytest.mark.parametrize(("threads", "before", "expected"), [(None, None, "half"), ("2", None, 2), (None, 1, 1)])
+def test_a_loaded_harmonizer_leaves_cores_to_others(threads: str | None, before: int | None, expected: object) -> None:
+    """torch has half of the cores, or fewer if it had fewer; or as many as OMP_NUM_THREADS says."""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    code = [f"import torch; torch.set_num_threads({before})" if before else "import torch", "import gknet"]
+    code += 2 * ["gknet.Harmonizer.load(device='cpu')"] + ["print(torch.get_num_threads())"]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(code)],
+        env={**environment, **({"OMP_NUM_THREADS": threads} if threads else {})},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    assert 1 <= int(done.stdout) <= max(1, cores // 2) if expected == "half" else int(done.stdout) == expected
 
 
 def test_auto_loads_shipped_weights_that_change_the_foreground_only() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gknet import variants
 from gknet.attention import S2AM
 from gknet.kernels import ConcatFusion, KernelPredictionBlock, SelectiveCorrelationFusion
-from gknet.layers import fold_batch_norm
+from gknet.layers import fold, fold_batch_norm
 from gknet.network import GKNet
 from gknet.reference import LongDistanceReference, position_encoding
 
@@ -245,6 +245,13 @@ def test_the_second_look_sees_what_the_first_has_made_of_the_mirrored_picture() 
         torch.testing.assert_close(forgotten, once(first, mask))
         assert float((first - once(composite, mask)).abs().max()) > 1e-3, "mirrored or not is the same"
     assert float((remembered - forgotten).abs().max()) > 1e-3, "what the first look saw is not remembered"
+
+
+def test_folding_is_pixel_unshuffle_with_channels_last() -> None:
+    x = torch.rand(2, 3, 8, 12, generator=torch.Generator().manual_seed(0))
+    folded = fold(x, 4)
+    assert torch.equal(folded, torch.nn.functional.pixel_unshuffle(x, 4))
+    assert folded.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_the_decoder_ends_where_it_is_told_to() -> None:

@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from gknet import Harmonizer, variants, weights
+from gknet.color import document_space
 from gknet.data.pasting import paste
 from gknet.experts import Experts, one
 from gknet.harmonizer import as_seen
-from gknet.network import GKNet
 from gknet.seam import REACH, SIDE, SeamReader, pieces
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -69,20 +69,20 @@ def test_a_long_seam_is_sampled_and_a_short_one_repeated() -> None:
 
 def test_a_picture_without_a_seam_has_a_reading(shipped: Experts) -> None:
     composite, mask = halves()
-    assert isinstance(shipped.of(composite, torch.ones_like(mask)), GKNet)
+    assert isinstance(shipped.reads_paste(composite, torch.ones_like(mask)), bool)
 
 
 @pytest.mark.parametrize(("name", "pasted"), [("astronaut", True), ("raccoon", False)])
 def test_examples_are_read_right(shipped: Experts, name: str, pasted: bool) -> None:
     """examples/README.md says which was cut out of another photo. (The coffee is read wrong.)"""
-    assert (shipped.of(*example(name, shipped)) is shipped.pasted) == pasted
+    assert shipped.reads_paste(*example(name, shipped)) == pasted
 
 
 def test_a_paste_of_the_same_foreground_is_read_as_one(shipped: Experts) -> None:
     composite, coverage = example("raccoon", shipped)
     mask = (coverage > 0.5).float()
     laid, _, opacity = paste(composite, composite, mask, margin=3, softness=1)
-    assert shipped.of(laid, opacity) is shipped.pasted
+    assert shipped.reads_paste(laid, opacity)
 
 
 @pytest.mark.parametrize("pasted", [True, False])
@@ -93,6 +93,21 @@ def test_who_knows_better_than_the_seam_says_so(shipped: Experts, pasted: bool) 
     expected = np.asarray(one_of_them(picture, mask))
     np.testing.assert_array_equal(np.asarray(both.harmonize(picture, mask, pasted=pasted).image), expected)
     assert np.array_equal(np.asarray(both(picture, mask)), expected) != pasted  # it was changed where it stands
+
+
+@pytest.mark.parametrize(("side", "in_place", "pasted"), [(1200, 512, 384), (300, 384, 352), (100, 256, 256)])
+def test_what_is_known_to_be_a_paste_is_shown_at_fewer_pixels(
+    shipped: Experts, side: int, in_place: int, pasted: int
+) -> None:
+    picture, mask = (
+        np.asarray(Image.open(EXAMPLES / f"raccoon{end}").resize((side, side))) for end in (".jpg", "_mask.png")
+    )
+    both, space = Harmonizer(network=shipped, model="both", device="cpu"), document_space(None, "srgb", 3)
+    for said, expected in ((False, in_place), (True, pasted)):
+        seen = both.see(picture, mask, space, said)
+        assert seen.network is shipped.of(said) and seen.mask.shape == (expected, expected)
+        assert seen.colours.shape == seen.composite.shape == (expected, expected, 3)
+    assert both.see(picture, mask, space).mask.shape == (in_place, in_place)  # the seam may be read wrong
 
 
 def test_each_picture_of_a_batch_gets_its_own_network(shipped: Experts) -> None:
