@@ -87,10 +87,13 @@ def cluster(workers: int) -> Iterator[dict[str, str]]:
         started.shutdown()
 
 
-def figures(photos: Path, out: Path, engine: str, workers: int, environment: dict[str, str]) -> dict[str, float]:
+def figures(
+    photos: Path, out: Path, engine: str, workers: int, environment: dict[str, str], *options: str
+) -> dict[str, float]:
     """What an image costs."""
     shards = range(1, workers + 1) if engine == "local" else [1]
     command = [*BATCH, str(photos), "-o", str(out), "--engine", engine, "--mask", "{stem}_mask.png", "--device", "cpu"]
+    command += options
     found = list(samples([[*command, "--shard", f"{index}/{len(shards)}"] for index in shards], out, environment))
     first, last = steady(found, len(list(photos.glob("*.jpg"))))
     each = (last.cpu - first.cpu) / (last.noted - first.noted)
@@ -126,6 +129,7 @@ def main(copies: int, json_file: Path | None) -> None:
             for example in NAMES:
                 shutil.copy(EXAMPLES / f"{example}.jpg", photos / f"{example}{copy}.jpg")
                 shutil.copy(EXAMPLES / f"{example}_mask.png", photos / f"{example}{copy}_mask.png")
+        found["1 --pasted"] = figures(photos, folder / "pasted", "local", 1, dict(os.environ), "--pasted")
         for workers in (1, 2):
             title = f"{workers} local"
             found[title] = figures(photos, folder / title, "local", workers, dict(os.environ))

@@ -13,7 +13,7 @@ from gknet.seam import SeamReader, pieces
 
 PASTED_SIZE, PASTED_ENLARGE = 384, 1.125
 """``GKNetConfig.max_size`` and ``enlarge`` for what is known to be a paste. What gives it away is not its finest
-detail, so more pixels are of no use (docs/training.md, "Version 8.2")."""
+detail, so more pixels are of no use (docs/training.md, "After version 8.1: a quicker look")."""
 
 
 class Experts(nn.Module):
