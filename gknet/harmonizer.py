@@ -172,7 +172,8 @@ class Harmonizer:
             transfer: what values without a profile are: "srgb" or "linear" (light, sRGB's primaries).
             pasted: whether the foreground was cut out and laid over this background (True), or changed where it stands
                 (False). None = the seam is looked at, which is not always right: a feathered edge tells little.
-                A single network takes no notice.
+                A single network takes no notice. What is known to be a paste is looked at more coarsely, which is
+                quicker and no worse (docs/training.md).
             blend: False gives pixels of a soft mask the colour of a full one: ``image + strength * change``, for a
                 caller that lays the result over the image with the mask as its opacity.
             crop: return what the foreground fills, and nothing around it: a copy less of the whole image.
