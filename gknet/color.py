@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from PIL import ImageCms
 Float = NDArray[np.float32]
 
 TRANSFERS = ("srgb", "linear")
+_STEPS = 17
+"""Values of each channel by which a profile is compared with a transfer."""
 LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """Weights of R, G and B in a grey (ITU-R BT.709)."""
 
@@ -64,6 +67,8 @@ def document_space(profile: bytes | None, transfer: str, channels: int) -> Docum
         raise ValueError(f"transfer {transfer!r} is unknown; choose one of {', '.join(TRANSFERS)}")
     if profile is not None:
         kind, intent = _kind_and_intent(profile)
+        if (kind == "RGB" or (kind == "GRAY" and channels == 1)) and (same := _as_without(profile, intent, kind)):
+            return document_space(None, same, channels)
         by_profile = DocumentSpace(
             lambda values: _icc_to_srgb(values, profile, intent), lambda srgb: _icc_from_srgb(srgb, profile, intent)
         )
@@ -101,6 +106,20 @@ def _kind_and_intent(profile: bytes) -> tuple[str, str]:
         ) from error
     relative = read.is_intent_supported(ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Direction.OUTPUT)
     return str(read.xcolor_space).strip(), "relative" if relative else "perceptual"
+
+
+@lru_cache(maxsize=16)
+def _as_without(profile: bytes, intent: str, kind: str) -> str | None:
+    """The transfer that says what an RGB or GRAY profile says, to less than an 8-bit level, if one does. Most profiles
+    are sRGB or its linear light, and arithmetic is many times as quick as LittleCMS is."""
+    steps = np.linspace(0, 1, _STEPS, dtype=np.float32)
+    axes = np.meshgrid(*[steps] * (3 if kind == "RGB" else 1), indexing="ij")
+    values = np.stack(axes, -1).reshape(1, -1, len(axes))
+    srgb = _icc_to_srgb(values, profile, intent)
+    for transfer, curve in (("srgb", values), ("linear", encode_srgb(values))):
+        if np.abs(srgb - curve).max() < 1 / 255:
+            return transfer
+    return None
 
 
 def _icc_to_srgb(values: Float, profile: bytes, intent: str) -> Float:

@@ -111,16 +111,31 @@ def test_adobe_like_profile_converts_as_its_numbers_say() -> None:
     assert np.abs(values - expected).max() > 10 / 255  # the profile matters
 
 
-def test_linear_profile_agrees_with_linear_transfer() -> None:
-    values = colours() * 0.9 + 0.05
-    by_profile = document_space(icc_profile(b"RGB ", 1.0, SRGB), "srgb", 3).to_srgb(values)
-    by_transfer = document_space(None, "linear", 3).to_srgb(values)
-    np.testing.assert_allclose(by_profile, by_transfer, atol=1 / 255)
+@pytest.mark.parametrize(
+    ("profile", "transfer", "channels"),
+    [
+        pytest.param(lambda: icc_profile(b"RGB ", 1.0, SRGB), "linear", 3, id="linear"),
+        pytest.param(lambda: icc_profile(b"RGB ", 1.0, SRGB), "linear", 1, id="linear-on-grey"),
+        pytest.param(lambda: icc_profile(b"GRAY", 1.0), "linear", 1, id="grey-linear"),
+        pytest.param(lambda: vips_profile("srgb"), "srgb", 3, id="srgb"),
+    ],
+)
+def test_a_profile_that_says_nothing_new_is_its_transfer(profile, transfer: str, channels: int) -> None:
+    """Exactly, and so values beyond white are kept."""
+    by_profile, by_transfer = document_space(profile(), "srgb", channels), document_space(None, transfer, channels)
+    values = (colours() * 1.4)[..., :channels]
+    assert np.array_equal(by_profile.to_srgb(values), by_transfer.to_srgb(values))
+    srgb = by_transfer.to_srgb(values)
+    assert np.array_equal(by_profile.from_srgb(srgb), by_transfer.from_srgb(srgb))
 
 
-def test_srgb_profile_changes_next_to_nothing() -> None:
-    space, values = document_space(vips_profile("srgb"), "srgb", 3), colours() * 0.8 + 0.1
-    np.testing.assert_allclose(space.to_srgb(values), values, atol=1 / 255)
+@pytest.mark.parametrize("gamma", [2.2, 1.05])
+def test_a_profile_near_a_transfer_is_not_taken_for_it(gamma: float) -> None:
+    values = colours() * 0.4 + 0.01
+    light = values.astype(np.float64) ** (round(gamma * 256) / 256)
+    srgb = document_space(icc_profile(b"RGB ", gamma, SRGB), "srgb", 3).to_srgb(values)
+    assert np.abs(srgb - encode_srgb(light.astype(np.float32))).mean() < 0.1 / 255
+    assert np.abs(srgb - values).max() > 2 / 255 and np.abs(srgb - encode_srgb(values)).max() > 2 / 255
 
 
 def test_grey_profile_on_a_grey_image() -> None:
