@@ -96,7 +96,7 @@ def test_icc_round_trip_is_far_finer_than_eight_bits(profile) -> None:
     srgb = colours() * 0.8 + 0.1
     back = space.to_srgb(space.from_srgb(srgb))
     error = np.abs(back - srgb)
-    assert error.mean() < 0.1 / 255
+    assert error.mean() < 0.3 / 255
     assert error.max() < 1.5 / 255
 
 
@@ -134,7 +134,7 @@ def test_a_profile_near_a_transfer_is_not_taken_for_it(gamma: float) -> None:
     values = colours() * 0.4 + 0.01
     light = values.astype(np.float64) ** (round(gamma * 256) / 256)
     srgb = document_space(icc_profile(b"RGB ", gamma, SRGB), "srgb", 3).to_srgb(values)
-    assert np.abs(srgb - encode_srgb(light.astype(np.float32))).mean() < 0.1 / 255
+    assert np.abs(srgb - encode_srgb(light.astype(np.float32))).mean() < 0.3 / 255
     assert np.abs(srgb - values).max() > 2 / 255 and np.abs(srgb - encode_srgb(values)).max() > 2 / 255
 
 
