@@ -96,7 +96,7 @@ def test_icc_round_trip_is_far_finer_than_eight_bits(profile) -> None:
     srgb = colours() * 0.8 + 0.1
     back = space.to_srgb(space.from_srgb(srgb))
     error = np.abs(back - srgb)
-    assert error.mean() < 0.3 / 255
+    assert error.mean() < 0.1 / 255
     assert error.max() < 1.5 / 255
 
 
