@@ -210,7 +210,7 @@ class Harmonizer:
                 native = part.shape[:2] == seen.mask.shape
                 if native and not blend:
                     harmonized = _unblended(seen.composite, harmonized, seen.mask)
-                before, after = space.from_srgb(seen.composite), space.from_srgb(harmonized)
+                before, after = _in_document(space, seen.mask > 0, seen.composite, harmonized)
                 model = None if native else upsampling.fit(seen.colours, seen.mask, after - before)
             with stage("apply"):
                 opacity = coverage[foreground.slices]
@@ -433,6 +433,18 @@ def as_seen(image: Array, mask: Array, size: int) -> tuple[upsampling.Float, ups
             raise NoBackgroundError("all around the foreground is transparent: there is no background to match")
         colours = upsampling.fill_absent(reduced[..., :-1], reduced[..., -1:])
     return upsampling.enlarge(colours, size), small_mask
+
+
+def _in_document(space: DocumentSpace, inside: Array, *pictures: upsampling.Float) -> Iterator[upsampling.Float]:
+    """sRGB pictures [S, S, 3] in document values; 0 in rows and columns without any of ``inside`` [S, S], as converting
+    by a profile takes its time for every pixel."""
+    rows, columns = ({0, *np.flatnonzero(inside.any(axis)).tolist()} for axis in (1, 0))  # at least the first
+    box = np.ix_(sorted(rows), sorted(columns))
+    parts = space.from_srgb(np.concatenate([picture[box] for picture in pictures]))
+    for part in np.split(parts, len(pictures)):
+        values = np.zeros((*inside.shape, part.shape[2]), np.float32)
+        values[box] = part
+        yield values
 
 
 def _unblended(composite: upsampling.Float, harmonized: upsampling.Float, mask: upsampling.Float) -> upsampling.Float:

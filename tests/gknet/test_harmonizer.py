@@ -451,6 +451,12 @@ def test_a_context_box_without_background_is_an_error() -> None:
         harmonizer()(IMAGE, mask, context_box=(30, 20, 50, 40))
 
 
+def test_a_mask_too_faint_to_be_seen_changes_nothing() -> None:
+    image, mask = picture(300, 300), np.zeros((300, 300), np.float32)
+    mask[100, 100] = 1e-44
+    assert np.array_equal(harmonizer()(image, mask), image)
+
+
 def test_a_network_that_returns_nan_is_an_error() -> None:
     with pytest.raises(ArithmeticError, match="'affine' returned NaN or infinity"):
         harmonizer(Affine((float("nan"), 1, 1), (0, 0, 0)))(IMAGE, MASK)
