@@ -18,6 +18,8 @@ from typing import BinaryIO
 _PREFIX = b"Exif\0\0"
 _EXIF, _GPS, _INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 _PIXEL_X_DIMENSION, _PIXEL_Y_DIMENSION = 0xA002, 0xA003  # for JPEG only; a TIFF file has its own
+_COMPRESSION, _PHOTOMETRIC = 0x0103, 0x0106
+_YCBCR, _JPEG_IN_TIFF = 6, (6, 7)
 # Tags of the first directory that describe the photograph (the others there say how this one file stores its pixels):
 # ImageDescription, Make, Model, Software, DateTime, Artist, HostComputer, Copyright.
 _DESCRIPTIVE = {0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298}
@@ -69,6 +71,17 @@ def of_tiff(path: Path) -> bytes | None:
     if not described.fields and not described.children:
         return None
     return _PREFIX + struct.pack("<2sHI", b"II", 42, 8) + _pack(described, 8, _Layout("<", big=False))
+
+
+def is_raw_ycbcr(path: Path) -> bool:
+    """Whether the TIFF file at `path` holds YCbCr that is not within JPEG, which libvips takes for RGB."""
+    with path.open("rb") as file:
+        layout, first = _header(file)
+        fields = _parse(file, layout, first, ()).fields
+    stored, compression = (
+        int.from_bytes(fields[tag].data, "little") if tag in fields else None for tag in (_PHOTOMETRIC, _COMPRESSION)
+    )
+    return stored == _YCBCR and compression not in _JPEG_IN_TIFF
 
 
 def into_tiff(path: Path, block: bytes) -> None:

@@ -148,6 +148,8 @@ def read(path: Path) -> Picture:
             f"{path} cannot be read as {format.name} ({_reason(error)}): it is cut off, damaged or of a rare kind: "
             f"get a complete copy, or {_SAVE_AGAIN}"
         ) from error
+    if format is _TIFF and exif.is_raw_ycbcr(path):
+        raise ImageFileError(f"{path} has YCbCr colours: convert it to RGB or grey")
     if not np.isfinite(pixels).all():
         raise ImageFileError(f"{path} holds NaN or infinite values: {_SAVE_AGAIN}")
     orientation = _get(image, "orientation") or 1

@@ -311,6 +311,7 @@ BAD_IMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     ("head.tif", lambda path: path.write_bytes(b"II*\0\x08\0\0\0"), "it is cut off, damaged"),
     ("nan.tif", _nan, "holds NaN or infinite values"),
     ("cmyk.jpg", lambda path: Image.new("CMYK", (WIDTH, HEIGHT)).save(path), "has CMYK colours: convert it to RGB"),
+    ("raw.tif", lambda path: Image.new("YCbCr", (WIDTH, HEIGHT)).save(path), "has YCbCr colours: convert it to RGB"),
     ("cmyk.tif", lambda path: Image.new("CMYK", (WIDTH, HEIGHT)).save(path), "has CMYK colours: convert it to RGB"),
     ("lab.tif", lambda path: _vips(composite().astype(np.float32), path, "lab"), "colours: convert it to RGB"),
     ("xyz.tif", lambda path: _vips(composite().astype(np.float32), path, "xyz"), "colours: convert it to RGB"),
