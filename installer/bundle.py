@@ -12,7 +12,7 @@ from pathlib import Path
 from installer import lock
 from installer.environment import ROOT, Environment, InstallError
 from installer.plugins import install_krita
-from installer.product import CODE
+from installer.product import CODE, MACHINE, MADE_FOR
 from installer.progress import Bar
 
 PLUGINS = ("plugin_krita", "plugin_gimp")
@@ -89,6 +89,7 @@ def write_bundle(target: Path, packages: list[Path]) -> None:
     """Write the archive with this checkout's product, and these packages."""
     with _writing(target) as archive:
         archive.writestr("__main__.py", _MAIN)
+        archive.writestr(MADE_FOR, MACHINE)
         for path in sorted(path for name in (*CODE, *PLUGINS) for path in [ROOT / name, *(ROOT / name).rglob("*")]):
             if path.is_file() and "__pycache__" not in path.parts:
                 archive.write(path, path.relative_to(ROOT), zipfile.ZIP_DEFLATED)

@@ -27,6 +27,10 @@ _OURS = re.compile(rf"{PREFIX}(\d[^-]*-[0-9a-f]{{10}}|old-\d+|wheels-\w+)")
 _COMPLETE = "complete.txt"
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _SYSTEM = sys.platform
+MACHINE = f"Python {_PYTHON} on {platform.system()} {platform.machine()}"
+"""What the packages of a bundle that is made here are for."""
+MADE_FOR = "made-for.txt"
+"""The file of a bundle that says for what it is."""
 # Loads torch and every network, whose tensors it compares with their SHA-256.
 _CHECK = (
     "from gknet import weights; names = weights.available(); assert names, 'there are none';"
@@ -264,6 +268,13 @@ def _wheels(offline: Path | None, prefix: Path, bar: Bar) -> Iterator[Path | Non
     with tempfile.TemporaryDirectory(prefix=f"{PREFIX}wheels-", dir=prefix) as folder:
         try:
             with zipfile.ZipFile(offline) as archive:
+                made_for = archive.read(MADE_FOR).decode() if MADE_FOR in archive.namelist() else MACHINE
+                if made_for != MACHINE:
+                    raise InstallError(
+                        f"{offline.name} is for {made_for}, and this is {MACHINE}: its packages do not fit. Run it "
+                        "with such a Python, or make one here with `python3 -m installer bundle harmonize.zip`",
+                        status=2,
+                    )
                 archive.extractall(folder, [name for name in archive.namelist() if name.startswith("wheels/")])
         except (OSError, zipfile.BadZipFile) as error:
             what = advice(str(error), "Copy it again, or make another")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 from installer.bundle import package, write_bundle
 from installer.progress import Bar
 from tests.need import need
 
+ROOT = Path(__file__).resolve().parents[2]
 IMPORTER = Path("/usr/share/krita/pykrita/plugin_importer/plugin_importer.py")
 
 
@@ -27,6 +29,18 @@ def test_krita_imports_it(tmp_path: Path) -> None:
     assert (plugin / "link" / "client.py").is_file() and (plugin / "_vendor" / "msgpack" / "fallback.py").is_file()
     assert not (plugin / "backend.json").exists()  # which would name this machine's Python
     assert {path.name for path in tmp_path.iterdir()} == {"out.txt", "plugin.zip", "resources"}
+
+
+def test_a_bundle_for_another_python_says_so(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bundle.zip", "w") as archive:
+        archive.writestr("made-for.txt", "Python 3.99 on Plan9 vax")
+    line = [sys.executable, "-m", "installer", "install", "--prefix", str(tmp_path / "away")]
+    own = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [*line, "--offline", str(tmp_path / "bundle.zip")], cwd=ROOT, env=own, capture_output=True, encoding="utf-8"
+    )
+    assert done.returncode == 2 and "bundle.zip is for Python 3.99 on Plan9 vax, and this is" in done.stderr, done
+    assert not list(tmp_path.glob("away/environment-*"))
 
 
 def test_python_runs_the_installer_in_a_bundle(tmp_path: Path) -> None:
