@@ -147,7 +147,7 @@ def find(file: Path | None = None) -> Connection | None:
         return None
     _check_private(file.parent)
     connection = _read(file)
-    return connection if connection is not None and _is_alive(connection.pid) else None
+    return connection if connection is not None and is_alive(connection.pid) else None
 
 
 class Launch:
@@ -308,7 +308,7 @@ if sys.platform == "win32":
         file.seek(0)
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 
-    def _is_alive(pid: int) -> bool:
+    def is_alive(pid: int) -> bool:
         kernel = ctypes.WinDLL("kernel32")
         kernel.OpenProcess.restype = ctypes.c_void_p
         handle = ctypes.c_void_p(kernel.OpenProcess(_SYNCHRONIZE, False, pid))
@@ -327,7 +327,7 @@ else:
     def _lock(file: IO[bytes]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def _is_alive(pid: int) -> bool:
+    def is_alive(pid: int) -> bool:
         """Whether there is such a process, as far as that can be seen: a Flatpak sees but its own."""
         if os.path.exists("/.flatpak-info"):
             return True

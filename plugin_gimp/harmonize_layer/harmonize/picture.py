@@ -6,6 +6,7 @@ Gegl converts every precision and profile to the sRGB values that travel, and ba
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,11 +14,14 @@ from gi.repository import Babl, Gegl, Gimp
 
 from .link.foreground import Plan, replaces
 from .link.messages import Harmonize, Image, Pixels, Rect
+from .link.rendezvous import is_alive
 from .link.texts import Refusal, layer_name
 
 _DTYPES = {"u8": "u8", "u16": "u16", "half": "f16", "float": "f32"}
 _KINDS = {dtype: kind for kind, dtype in _DTYPES.items()}
 _MARK = "harmonize-layer"
+_COPY = "harmonize-copy"
+"""On a duplicate: the process that reads it."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,21 @@ def read(image: Gimp.Image, layer: Gimp.Layer, feather: float, model: str) -> Ha
     Raises:
         Refusal: there is nothing to harmonize, or nothing to match.
     """
+    _forget_copies()
     duplicate = image.duplicate()
+    duplicate.attach_parasite(Gimp.Parasite.new(_COPY, 0, str(os.getpid()).encode()))
     try:
         return _read(duplicate, _twin(layer, duplicate), feather, model)
     finally:
         duplicate.delete()  # before the job: GIMP's Cancel kills the plug-in, which would leave it in memory
+
+
+def _forget_copies() -> None:
+    """Delete the duplicates of plug-ins that were killed while they were reading."""
+    for image in Gimp.get_images():
+        owner = image.get_parasite(_COPY)
+        if owner is not None and not is_alive(int(bytes(owner.get_data()))):
+            image.delete()
 
 
 def _read(image: Gimp.Image, layer: Gimp.Layer, feather: float, model: str) -> Harmonize:

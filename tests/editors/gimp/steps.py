@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 import traceback
@@ -104,6 +105,16 @@ def selected(image: int) -> bytes:
     alpha = pixels(filled.get_id(), "A u8")
     scratch.delete()
     return alpha
+
+
+def leave_copy(image: int, running: bool) -> int:
+    """What a plug-in leaves that is killed while it reads, or has while it runs."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    copy = Gimp.Image.get_by_id(image).duplicate()
+    owner = os.getpid() if running else ended.pid
+    copy.attach_parasite(Gimp.Parasite.new("harmonize-copy", 0, str(owner).encode()))
+    return copy.get_id()
 
 
 def float_selection(image: int, drawable: int) -> int:

@@ -670,6 +670,16 @@ def test_cancel_which_kills_the_plug_in_ends_the_job(gimp: Gimp, picture: Pictur
     picture.harmonize(layer)
 
 
+def test_copies_of_a_plug_in_that_was_killed_are_deleted(gimp: Gimp, picture: Picture) -> None:
+    layer, images = picture.layer(cutout(), "pasted"), picture.state()["images"]
+    gimp("leave_copy", picture.id, False)
+    running = gimp("leave_copy", picture.id, True)
+    picture.harmonize(layer)
+    assert picture.state()["images"] == images + 1
+    gimp("delete", running)
+    assert picture.state()["images"] == images
+
+
 def test_a_daemon_that_is_stopped(gimp: Gimp, picture: Picture) -> None:
     layer = picture.layer(cutout(), "pasted")
     with held(gimp, picture, layer) as client:
