@@ -21,9 +21,10 @@ from filelock import FileLock
 from PIL import Image
 
 from backend import images
+from backend.catalog import Item
 from backend.cli import main
 from backend.images import Picture
-from backend.ledger import FOLDER
+from backend.ledger import FOLDER, Ledger, opened
 
 HEIGHT, WIDTH = 40, 48
 RULE = "{parent}/{stem}_mask.png"
@@ -197,6 +198,18 @@ def test_trying_failures_again_forgets_nothing_of_the_rest(tmp_path: Path, tree:
     assert batch(tree, out, "--mask", RULE).exit_code == 2
     assert batch(out / FOLDER / "failed-1-of-1.jsonl", out).exit_code == 2
     assert "0 done, 3 were done already, 1 failed" in batch(tree, out, "--mask", RULE, "--resume").output
+
+
+def test_what_failed_before_is_listed_until_it_has_been_tried_again(tmp_path: Path) -> None:
+    place = tmp_path / FOLDER
+    place.mkdir()
+    (place / "failed-1-of-1.jsonl").write_text('{"image": "broken.png"}\n')
+    killed = Ledger(tmp_path, (1, 1), resume=True)  # and not closed
+    assert "broken.png" in killed.failures.read_text()
+    with opened(tmp_path, (1, 1), resume=True) as ledger:
+        ledger.failed(Item(tmp_path / "other.png", None, Path("other.png"), 1.0), "why")
+    assert "broken.png" not in ledger.failures.read_text() and "other.png" in ledger.failures.read_text()
+    assert not list(place.glob("*.partial"))
 
 
 def test_a_manifests_rows_are_all_meant_also_those_of_masks(tmp_path: Path, tree: Path) -> None:
