@@ -286,9 +286,10 @@ class GKNet(nn.Module):
         return self._change(changed, decoded, statistics), statistics
 
     def _encode(self, composite: Tensor, mask: Tensor) -> list[Tensor]:
-        x = torch.cat([composite * 2 - 1, mask * 2 - 1], 1)
+        planes = [composite * 2 - 1, mask * 2 - 1]
         if self.config.chroma:
-            x = torch.cat([x, composite[:, 0::2] - luma(composite)], 1)
+            planes.append(composite[:, 0::2] - luma(composite))
+        x = torch.cat(planes, 1)
         if self.config.unshuffle > 1:
             x = fold(x, self.config.unshuffle)
         features: list[Tensor] = []
