@@ -75,7 +75,7 @@ def _device(name: str) -> Iterator[Finding]:
     elif torch.backends.mps.is_available():
         text = "mps, this Mac's GPU"
     else:
-        text = f"cpu with {torch.get_num_threads()} threads; no GPU that torch {torch.__version__} can use"
+        text = f"cpu; no GPU that torch {torch.__version__} can use"
     yield Finding(name, True, text)
 
 
