@@ -18,7 +18,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,12 +104,10 @@ class Ledger:
         entries = sorted((entry for path in ledgers for entry in _entries(path)), key=lambda entry: entry.made)
         self._entries = {entry.output: entry for entry in entries}
         self._done = _Notes(folder / f"done-{index}-of-{count}.jsonl")
-        # The list of before may be what this batch goes by, so it stays until this one is complete. (Elsewhere than on
-        # a disk, nothing is there before it is.)
-        self._partial = None
-        if isinstance(self.failures, Path):
-            self._partial = self.failures.with_name(f"{self.failures.name}.partial")
-        self._failed = (self._partial or self.failures).open("w", encoding="utf-8")
+        # The list of before may be what this batch goes by, so it stays until this one is complete.
+        self._listing = ExitStack()
+        listed = self._listing.enter_context(places.aside(self.failures, self.staging))
+        self._failed = self._listing.enter_context(listed.open("w", encoding="utf-8"))
 
     def output(self, item: Item) -> Place:
         """Where the output of an item belongs."""
@@ -131,9 +129,7 @@ class Ledger:
 
     def close(self) -> None:
         self._done.close()
-        self._failed.close()
-        if self._partial and isinstance(self.failures, Path):
-            self._partial.replace(self.failures)
+        self._listing.close()
         places.remove_folder(self.staging)
 
 

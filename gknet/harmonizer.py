@@ -210,7 +210,7 @@ class Harmonizer:
                 native = part.shape[:2] == seen.mask.shape
                 if native and not blend:
                     harmonized = _unblended(seen.composite, harmonized, seen.mask)
-                before, after = _in_document(space, seen.mask > 0, seen.composite, harmonized)
+                before, after = _in_document(space, seen.mask, seen.composite, harmonized)
                 model = None if native else upsampling.fit(seen.colours, seen.mask, after - before)
             with stage("apply"):
                 opacity = coverage[foreground.slices]
@@ -435,14 +435,15 @@ def as_seen(image: Array, mask: Array, size: int) -> tuple[upsampling.Float, ups
     return upsampling.enlarge(colours, size), small_mask
 
 
-def _in_document(space: DocumentSpace, inside: Array, *pictures: upsampling.Float) -> Iterator[upsampling.Float]:
-    """sRGB pictures [S, S, 3] in document values; 0 in rows and columns without any of ``inside`` [S, S], as converting
-    by a profile takes its time for every pixel."""
-    rows, columns = ({0, *np.flatnonzero(inside.any(axis)).tolist()} for axis in (1, 0))  # at least the first
-    box = np.ix_(sorted(rows), sorted(columns))
+def _in_document(
+    space: DocumentSpace, mask: upsampling.Float, *pictures: upsampling.Float
+) -> Iterator[upsampling.Float]:
+    """sRGB pictures [S, S, 3] in document values; 0 far from the foreground of the mask [S, S], as converting by a
+    profile takes its time for every pixel."""
+    box = upsampling.box_near(mask) or np.s_[:1, :1]
     parts = space.from_srgb(np.concatenate([picture[box] for picture in pictures]))
     for part in np.split(parts, len(pictures)):
-        values = np.zeros((*inside.shape, part.shape[2]), np.float32)
+        values = np.zeros((*mask.shape, part.shape[2]), np.float32)
         values[box] = part
         yield values
 

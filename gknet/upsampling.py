@@ -238,7 +238,7 @@ def fit(composite: Float, mask: Float, change: Float) -> LocalModel:
         Slopes and offsets; zero further than ``WINDOW`` cells from the foreground.
     """
     slope_map, offset_map = np.zeros_like(composite), np.zeros_like(composite)
-    near = _near(mask)
+    near = box_near(mask)
     if near is None:
         return LocalModel(slope_map, offset_map)
     mask = mask[near]
@@ -263,7 +263,7 @@ def fit(composite: Float, mask: Float, change: Float) -> LocalModel:
     return LocalModel(slope_map, offset_map)
 
 
-def _near(mask: Float) -> tuple[slice, slice] | None:
+def box_near(mask: Float) -> tuple[slice, slice] | None:
     """The box of the cells above 0 and ``WINDOW`` cells around it: beyond, the fit is zero. None: no cell is above."""
     box = []
     for axis in (1, 0):
