@@ -288,6 +288,12 @@ def _leave_cores() -> None:
         torch.set_num_threads(min(torch.get_num_threads(), max(1, cores // 2)))
 
 
+if hasattr(os, "register_at_fork"):
+    # A forked process has none of its parent's threads, and OpenMP would wait for them for ever. One that computes
+    # alone starts none, and of several processes each does best so.
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+
+
 def _device(device: str) -> str:
     if device == "auto":
         if torch.cuda.is_available():

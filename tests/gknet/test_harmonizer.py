@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -490,6 +491,25 @@ def test_a_loaded_harmonizer_leaves_cores_to_others(threads: str | None, before:
     )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     assert 1 <= int(done.stdout) <= max(1, cores // 2) if expected == "half" else int(done.stdout) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_processes_forked_after_the_first_use_harmonize_as_well() -> None:
+    """OpenMP's threads do not live on in a forked process: one that waited for them would hang."""
+    code = """
+import multiprocessing, numpy, torch, gknet
+harmonizer = gknet.Harmonizer.load(device="cpu")
+torch.set_num_threads(2)  # as on a machine with four cores
+image, mask = numpy.zeros((300, 300, 3), "uint8"), numpy.zeros((300, 300), bool)
+image[:150], mask[100:200, 100:200] = 200, True
+expected = harmonizer(image, mask)
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    found = pool.starmap_async(harmonizer, 3 * [(image, mask)]).get(60)
+print([int(abs(a.astype(int) - expected).max()) for a in found])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert max(json.loads(done.stdout)) <= 1
 
 
 def test_auto_loads_shipped_weights_that_change_the_foreground_only() -> None:
