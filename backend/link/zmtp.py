@@ -45,14 +45,11 @@ class Session:
         received: the messages that came, each a list of frames; take them out.
     """
 
-    def __init__(self, key: str, identity: bytes = b"", limit: int = JOB_BYTES) -> None:
-        """`identity` is the name under which a ROUTER knows this end, or b"" for one of its choice; `limit` is the most
-        bytes of one message that are accepted.
-        """
+    def __init__(self, key: str, limit: int = JOB_BYTES) -> None:
+        """`limit` is the most bytes of one message that are accepted."""
         self.ready = False
         self.received: list[list[Buffer]] = []
         self._key = key.encode()
-        self._identity = identity
         self._limit = limit
         self._expected = b""  # the next command of the handshake; none before the greeting
         self._frames: list[Buffer] = []
@@ -205,9 +202,7 @@ class Session:
         elif name != self._expected:
             raise _strange(f"{ascii(name)} during the handshake, where {self._expected.decode()} belongs")
         elif name == b"WELCOME":
-            self._write(
-                _command(b"INITIATE", _property("Socket-Type", b"DEALER") + _property("Identity", self._identity))
-            )
+            self._write(_command(b"INITIATE", _property("Socket-Type", b"DEALER")))
             self._expected = b"READY"
         else:
             kind = _properties(data).get("socket-type")
@@ -236,19 +231,17 @@ class Dealer:
         moved: bytes that have come or gone so far.
     """
 
-    def __init__(
-        self, endpoint: str, key: str, identity: bytes = b"", limit: int = JOB_BYTES, timeout: float = 2.0
-    ) -> None:
+    def __init__(self, endpoint: str, key: str) -> None:
         """Connect to `endpoint`, "ipc://PATH" or "tcp://HOST:PORT", which something local should take at once.
 
         Raises:
-            LinkError: `not_running`: nothing takes the connection within `timeout` seconds.
+            LinkError: `not_running`: nothing takes the connection.
         """
-        self._session = Session(key, identity, limit)
+        self._session = Session(key)
         self._failure: LinkError | None = None
         self.moved = 0
         try:
-            self._socket = _connect(endpoint, timeout)
+            self._socket = _connect(endpoint)
         except (OSError, ValueError) as error:
             raise LinkError(Code.NOT_RUNNING, f"nothing answers at {endpoint}: {error}", "start the daemon") from error
 
@@ -343,9 +336,10 @@ _Selector: Any = getattr(selectors, "PollSelector", selectors.SelectSelector)
 # Where an editor embeds Python, SIGPIPE may still end the process.
 _NO_SIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0)
 _SO_NOSIGPIPE = 0x1022  # macOS
+_CONNECT_SECONDS = 2.0
 
 
-def _connect(endpoint: str, timeout: float) -> socket.socket:
+def _connect(endpoint: str) -> socket.socket:
     transport, _, address = endpoint.partition("://")
     if transport == "ipc" and hasattr(socket, "AF_UNIX"):
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -362,7 +356,7 @@ def _connect(endpoint: str, timeout: float) -> socket.socket:
             connection.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
         if sys.platform == "darwin":
             connection.setsockopt(socket.SOL_SOCKET, _SO_NOSIGPIPE, 1)
-        connection.settimeout(timeout)
+        connection.settimeout(_CONNECT_SECONDS)
         connection.connect(target)
         connection.setblocking(False)
     except BaseException:
