@@ -25,6 +25,7 @@ import torch
 from gknet import weights
 from gknet.data.composites import AS_IS, PASTED, Batch, Composer, CompositesConfig
 from gknet.data.photos import PhotoSet, load_photos
+from gknet.data.transfers import LIGHT_SCALE
 from gknet.experts import one
 from gknet.layers import batch_norms
 from gknet.losses import foreground_mse
@@ -36,11 +37,22 @@ WARMUP = 200
 WEIGHT_DECAY = 0.1
 PHASES = (("global", 0.87, 2e-3), ("local", 1.0, 2e-3))
 """What learns, for which share of the time that is left, its highest learning rate."""
-LOCAL = CompositesConfig(untouched=0.3, photographic=0.35, partial=0.2, grade=0.6, foreign_mask=0.15)
-SEEN = {"local": LOCAL, "global": replace(LOCAL, gradient=0.1)}
-"""What each part sees."""
-PASTED_SHARE = {"pasted": 1.0, "in_place": 0.0}
-"""Which of the composites are pasted, for each of gknet.experts."""
+SEEN = {
+    "in_place": CompositesConfig(
+        untouched=0.3, photographic=0.35, partial=0.2, grade=0.6, foreign_mask=0.15, gradient=0.1, pasted=0.0
+    ),
+    "pasted": CompositesConfig(
+        untouched=0.3,
+        photographic=0.65,
+        partial=0.2,
+        grade=0.75,
+        grade_scale=LIGHT_SCALE,
+        foreign_mask=0.2,
+        gradient=0.1,
+        pasted=1.0,
+    ),
+}
+"""What each of gknet.experts sees; while decoder and kernels learn, light falls off as often as it does by default."""
 SETTLED = 0.65
 """From this part of the global part's time on, batch norm's statistics stand still, as in use."""
 
@@ -159,8 +171,8 @@ def renew_norms(model: GKNet, batches: Iterable[Batch]) -> None:
 
 def pools(training: PhotoSet, held: PhotoSet, size: int, pictures: int) -> dict[str, list[Batch]]:
     """Fixed composites to be judged by: held out as they come, drawn with balance, saved as JPEG, with a foreground of
-    its own sharpness, pasted, of photos trained on, and as the generator draws them."""
-    alone = {"photographic": 0.0, "partial": 0.0, "gradient": 0.0}
+    its own sharpness, pasted, in another light, of photos trained on, and as the generator draws them."""
+    alone, moves = {"photographic": 0.0, "partial": 0.0, "gradient": 0.0}, {"photographic": 1.0}
     transfers = replace(AS_IS, **alone)
     wanted = {
         "held out": (held, replace(transfers, balance=0.0)),
@@ -168,7 +180,8 @@ def pools(training: PhotoSet, held: PhotoSet, size: int, pictures: int) -> dict[
         "compressed": (held, replace(transfers, balance=0.0, jpeg=1.0)),
         "own detail": (held, replace(transfers, balance=0.0, own_detail=1.0)),
         "pasted": (held, replace(PASTED, **alone, balance=0.0)),
-        "pasted moves": (held, replace(PASTED, **alone | {"photographic": 1.0}, balance=0.0)),
+        "pasted moves": (held, replace(PASTED, **alone | moves, balance=0.0)),
+        "other light": (held, replace(PASTED, **alone | moves, balance=0.0, grade=1.0, grade_scale=LIGHT_SCALE)),
         "trained on": (training, transfers),
         "pasted, trained on": (training, replace(PASTED, **alone, balance=0.0)),
         "own": (held, AS_IS),
@@ -183,9 +196,7 @@ def pools(training: PhotoSet, held: PhotoSet, size: int, pictures: int) -> dict[
 @click.command()
 @click.option("--data", required=True, type=click.Path(exists=True, file_okay=False), help="Photos with masks.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for weights.")
-@click.option(
-    "--expert", type=click.Choice(list(PASTED_SHARE)), default="pasted", show_default=True, help="Which learns."
-)
+@click.option("--expert", type=click.Choice(list(SEEN)), default="pasted", show_default=True, help="Which learns.")
 @click.option("--init", default="gknet-lite", show_default=True, help="Weights to start from.")
 @click.option(
     "--size",
@@ -224,7 +235,7 @@ def main(
         # Split first, so that photos held out are the same at every size, and those of every other run.
         split = photos.split(min(400, len(names) // 4), names)
         training, held = (part.at_least(size).to(device) for part in split)
-        seen = {part: replace(config, pasted=PASTED_SHARE[expert]) for part, config in SEEN.items()}
+        seen = {"global": SEEN[expert], "local": replace(SEEN[expert], gradient=CompositesConfig.gradient)}
         composers.append({part: Composer(training, size=size, config=config) for part, config in seen.items()})
         judged |= {f"{name} {size}": pool for name, pool in pools(training, held, size, pictures).items()}
     torch.manual_seed(0)

@@ -70,7 +70,9 @@ class CompositesConfig:
     """Probability that the mask is that of another photo."""
     grade: float = 0.4
     """Probability that the whole photo is regraded first, foreground and background alike, so that no photo looks the
-    same twice."""
+    same twice, by photographic moves with"""
+    grade_scale: tuple[float, ...] = GRADE_SCALE
+    """these standard deviations."""
     sharpen: tuple[float, float] = (-0.2, 1.0)
     """How much of a photo's finest detail is added to it (below zero: taken away): crops of small photos are blurred,
     a large photo reduced to the network's size is not."""
@@ -203,7 +205,7 @@ class Composer:
         mask_id = torch.where(uniform(drawn) < config.foreign_mask, foreign, mask_id)
         source = self._pixels_under(photo, mask_id, uniform(drawn, config.samples))
         # The whole photo's own look: exposure, white balance, contrast and saturation, on everything alike.
-        grade = normal(drawn, 7) * source.new_tensor(GRADE_SCALE) * (uniform(drawn, 1) < config.grade)
+        grade = normal(drawn, 7) * source.new_tensor(config.grade_scale) * (uniform(drawn, 1) < config.grade)
         source = photographic(grade, source).clamp(0, 1)
         change, found = self._choose(source, grade, photos.source[photo], uniform, normal)
         rows = torch.argsort(~found, stable=True)[:count]

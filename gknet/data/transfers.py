@@ -175,3 +175,5 @@ MOVE_SCALE = (0.7, 0.12, 0.06, 0.35, 0.25, 0.3, 0.12)
 """Standard deviations of the seven photographic moves when a foreground is regraded by itself."""
 GRADE_SCALE = (0.4, 0.07, 0.03, 0.25, 0.15, 0.25, 0.03)
 """The same when a whole photo is regraded, foreground and background alike."""
+LIGHT_SCALE = (0.8, 0.16, 0.04, 0.3, 0.2, 0.3, 0.03)
+"""The same when it is put into another light: a lamp's, a sunset's, the shade's."""

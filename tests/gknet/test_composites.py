@@ -120,6 +120,24 @@ def test_sharpening_adds_and_takes_detail_of_the_whole_photo(photos: PhotoSet) -
     assert detail(real(-0.5)) < 0.9 * detail(real(0.0)) < 0.8 * detail(real(0.5))
 
 
+def test_regraded_photos_are_in_another_light_all_over(photos: PhotoSet) -> None:
+    """Exposure alone, one stop's deviation: foreground and background get lighter or darker alike, in both pictures."""
+
+    def lightness(grade: float, deviation: float) -> list[torch.Tensor]:
+        scale = (deviation, *6 * [0.0])
+        config = replace(AS_IS, grade=grade, grade_scale=scale, error_range=(0.0, 1e5))
+        batch = Composer(photos, size=64, config=config).batch(16, 3)
+        y = luma(batch.real.permute(0, 2, 3, 1))[:, None]
+        return [(y * m).sum((1, 2, 3)) / m.sum((1, 2, 3)) for m in (batch.mask, 1 - batch.mask)]
+
+    as_it_was = lightness(0.0, 1.0)
+    assert all(torch.equal(a, b) for a, b in zip(lightness(1.0, 0.0), as_it_was, strict=True))
+    lit = lightness(1.0, 1.0)
+    foreground, background = (b.log() - a.log() for a, b in zip(as_it_was, lit, strict=True))
+    assert foreground.std() > 0.2
+    assert torch.corrcoef(torch.stack([foreground, background]))[0, 1] > 0.8
+
+
 def test_a_foreground_of_its_own_sharpness(photos: PhotoSet) -> None:
     own, same = (
         Composer(photos, size=64, config=replace(AS_IS, own_detail=share)).batch(32, 5).real for share in (1.0, 0.0)
