@@ -132,19 +132,45 @@ def joined(batches: list[Batch]) -> Batch:
     return Batch(*(torch.cat([getattr(b, part) for b in batches]) for part in ("composite", "mask", "real")))
 
 
-def report(name: str, harmonizer: Harmonizer, batch: Batch) -> None:
-    """Print the fMSE ratio, the gain in dB and the share made worse."""
+def hard_cases(batch: Batch) -> dict[str, Tensor]:
+    """Which composites are of which hard kind, [B] bool each; kinds overlap. All but the sizes are of the background,
+    by means of its CIE L*a*b*."""
+    lab = composites.to_lab(batch.real.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    background = 1 - batch.mask
+    area = background.sum((2, 3)).clamp_min(1)
+    light, a, b = ((lab * background).sum((2, 3)) / area).T
+    tint = lab[:, 1:] - torch.stack([a, b], 1)[..., None, None]
+    spread = (tint.square().sum(1) * background[:, 0]).sum((1, 2)).div(area[:, 0]).sqrt()
+    chroma = (lab[:, 1:].norm(dim=1) * background[:, 0]).sum((1, 2)) / area[:, 0]
+    size = batch.mask.mean((1, 2, 3))
+    return {
+        "foreground under 4 %": size < 0.04,
+        "foreground over 35 %": size > 0.35,
+        "night: L* under 25": light < 25,
+        "sunset, lamplight: b* over 18, L* under 60": (b > 18) & (light < 60),
+        "snow, fog: L* over 72, chroma under 12": (light > 72) & (chroma < 12),
+        "grey: chroma under 6": chroma < 6,
+        "of one colour: chroma over 10, spread under 7": (chroma > 10) & (spread < 7),
+    }
+
+
+def report(name: str, harmonizer: Harmonizer, batch: Batch, kinds: dict[str, Tensor] | None = None) -> None:
+    """Print the fMSE ratio, the gain in dB and the share made worse, of all and of those of each kind."""
     out = harmonize(harmonizer, batch)
     after, before = fmse(out, batch), fmse(batch.composite, batch)
 
     def psnr(x: Tensor) -> Tensor:
         return -10 * ((x - batch.real) ** 2).mean((1, 2, 3)).clamp_min(1e-10).log10()
 
-    gain = float((psnr(out) - psnr(batch.composite)).mean())
-    worse = float((after > 1.1 * before).float().mean())
-    ratio = float(after.sum() / before.sum())
-    click.echo(f"{name:34} n {len(out):4}  fMSE {float(before.mean()):6.0f} -> {float(after.mean()):6.0f}", nl=False)
-    click.echo(f"  ratio {ratio:.3f}  gain {gain:+.2f} dB  worse {worse:.1%}")
+    gain = psnr(out) - psnr(batch.composite)
+    worse = (after > 1.1 * before).float()
+    for label, rows in {name: torch.ones(len(out), dtype=torch.bool), **(kinds or {})}.items():
+        ratio = float(after[rows].sum() / before[rows].sum())
+        errors = f"fMSE {float(before[rows].mean()):6.0f} -> {float(after[rows].mean()):6.0f}"
+        click.echo(f"{label:46} n {int(rows.sum()):4}  {errors}", nl=False)
+        click.echo(
+            f"  ratio {ratio:.3f}  gain {float(gain[rows].mean()):+.2f} dB  worse {float(worse[rows].mean()):.1%}"
+        )
 
 
 def report_change(name: str, harmonizer: Harmonizer, batch: Batch) -> None:
@@ -193,8 +219,8 @@ def main(photos: Path, benchmark: Path, name: str, path: Path | None) -> None:
     )
     report_change("untouched held-out photos", harmonizer, real)
     report_change("what fits, pasted", harmonizer, replace(pasted, composite=pasted.real))
-    report("held-out photos, own generator", harmonizer, drawn)
-    report("the same, pasted", harmonizer, pasted)
+    report("held-out photos, own generator", harmonizer, drawn, hard_cases(drawn))
+    report("the same, pasted", harmonizer, pasted, hard_cases(pasted))
     report("held-out photos, second generator", harmonizer, regraded(real))
 
     triples = IHarmony4(read_triples(benchmark, "test"), SIZE)
