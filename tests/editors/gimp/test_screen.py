@@ -171,7 +171,9 @@ def test_again_after_an_undo_is_of_the_photo(desk: Desk) -> None:
     wait(lambda: desk.layers() == first)
     desk.screen.keys("ctrl+f")
     wait(lambda: desk.shows("photo (harmonized)", "photo") and desk.layers() != first)
-    desk.screen.keys("ctrl+z", "ctrl+z")
+    desk.screen.keys("ctrl+z")
+    wait(lambda: desk.layers() == first)
+    desk.screen.keys("ctrl+z")
     wait(lambda: desk.shows("photo"))
 
 
