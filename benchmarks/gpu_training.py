@@ -37,20 +37,12 @@ WARMUP = 200
 WEIGHT_DECAY = 0.1
 PHASES = (("global", 0.87, 2e-3), ("local", 1.0, 2e-3))
 """What learns, for which share of the time that is left, its highest learning rate."""
+IN_PLACE = CompositesConfig(
+    untouched=0.3, photographic=0.35, partial=0.2, grade=0.6, foreign_mask=0.15, gradient=0.1, pasted=0.0
+)
 SEEN = {
-    "in_place": CompositesConfig(
-        untouched=0.3, photographic=0.35, partial=0.2, grade=0.6, foreign_mask=0.15, gradient=0.1, pasted=0.0
-    ),
-    "pasted": CompositesConfig(
-        untouched=0.3,
-        photographic=0.65,
-        partial=0.2,
-        grade=0.75,
-        grade_scale=LIGHT_SCALE,
-        foreign_mask=0.2,
-        gradient=0.1,
-        pasted=1.0,
-    ),
+    "in_place": IN_PLACE,
+    "pasted": replace(IN_PLACE, photographic=0.65, grade=0.75, grade_scale=LIGHT_SCALE, foreign_mask=0.2, pasted=1.0),
 }
 """What each of gknet.experts sees; while decoder and kernels learn, light falls off as often as it does by default."""
 SETTLED = 0.65
@@ -172,7 +164,8 @@ def renew_norms(model: GKNet, batches: Iterable[Batch]) -> None:
 def pools(training: PhotoSet, held: PhotoSet, size: int, pictures: int) -> dict[str, list[Batch]]:
     """Fixed composites to be judged by: held out as they come, drawn with balance, saved as JPEG, with a foreground of
     its own sharpness, pasted, in another light, of photos trained on, and as the generator draws them."""
-    alone, moves = {"photographic": 0.0, "partial": 0.0, "gradient": 0.0}, {"photographic": 1.0}
+    alone = {"photographic": 0.0, "partial": 0.0, "gradient": 0.0}
+    moves = replace(PASTED, **alone | {"photographic": 1.0}, balance=0.0)
     transfers = replace(AS_IS, **alone)
     wanted = {
         "held out": (held, replace(transfers, balance=0.0)),
@@ -180,8 +173,8 @@ def pools(training: PhotoSet, held: PhotoSet, size: int, pictures: int) -> dict[
         "compressed": (held, replace(transfers, balance=0.0, jpeg=1.0)),
         "own detail": (held, replace(transfers, balance=0.0, own_detail=1.0)),
         "pasted": (held, replace(PASTED, **alone, balance=0.0)),
-        "pasted moves": (held, replace(PASTED, **alone | moves, balance=0.0)),
-        "other light": (held, replace(PASTED, **alone | moves, balance=0.0, grade=1.0, grade_scale=LIGHT_SCALE)),
+        "pasted moves": (held, moves),
+        "other light": (held, replace(moves, grade=1.0, grade_scale=LIGHT_SCALE)),
         "trained on": (training, transfers),
         "pasted, trained on": (training, replace(PASTED, **alone, balance=0.0)),
         "own": (held, AS_IS),

@@ -137,11 +137,14 @@ def hard_cases(batch: Batch) -> dict[str, Tensor]:
     by means of its CIE L*a*b*."""
     lab = composites.to_lab(batch.real.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     background = 1 - batch.mask
-    area = background.sum((2, 3)).clamp_min(1)
-    light, a, b = ((lab * background).sum((2, 3)) / area).T
-    tint = lab[:, 1:] - torch.stack([a, b], 1)[..., None, None]
-    spread = (tint.square().sum(1) * background[:, 0]).sum((1, 2)).div(area[:, 0]).sqrt()
-    chroma = (lab[:, 1:].norm(dim=1) * background[:, 0]).sum((1, 2)) / area[:, 0]
+    weight = background / background.sum((2, 3), keepdim=True).clamp_min(1)
+
+    def mean(x: Tensor) -> Tensor:
+        return (x * weight).sum((2, 3))
+
+    light, a, b = mean(lab).T
+    chroma = mean(lab[:, 1:].norm(dim=1, keepdim=True))[:, 0]
+    spread = (mean(lab[:, 1:].square()).sum(1) - a**2 - b**2).clamp_min(0).sqrt()
     size = batch.mask.mean((1, 2, 3))
     return {
         "foreground under 4 %": size < 0.04,
