@@ -5,14 +5,16 @@
 total: from the click until the layer is there. engine: the daemon's stages, waiting included. krita: its own calls that
 read, write and add pixels. plugin: the rest, that is the way there and back and all of the plugin's Python. stall: the
 longest time that Krita's event loop stood still, its own calls not counted. work and piece: the same two as processor
-time of Krita's main thread, which a busy machine hardly stretches. Milliseconds; the first run is apart, as it asks
-Krita for the colour profile. Needs what the tests in tests/editors/krita need.
+time of Krita's main thread, which a busy machine hardly stretches. draw: for how long the event loop stands still once
+the layer is there, while Krita shows it. Milliseconds; the first run is apart, as it asks Krita for the colour profile.
+Needs what the tests in tests/editors/krita need.
 """
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from benchmarks.editors import HEIGHT, OBJECT, PLACE, WIDTH, Rows, main, photogr
 from tests.editors.krita.photos import SRGB
 from tests.editors.krita.session import Krita
 
-COLUMNS = ("total", "engine", "krita", "plugin", "stall", "work", "piece")
+_SETTLED = 1.0  # seconds after which Krita has drawn what was undone
+COLUMNS = ("total", "engine", "krita", "plugin", "stall", "work", "piece", "draw")
 
 
 def document() -> dict[str, Any]:
@@ -49,6 +52,7 @@ def measure(repeat: int) -> Rows:
         krita("trigger", action="edit_undo")
         krita("forget_profiles")
         for _ in range(repeat):
+            time.sleep(_SETTLED)
             found = krita("measure")
             engine = sum(found["timings"].values())
             row = {"total": found["total"], "engine": engine, "krita": found["krita"]}

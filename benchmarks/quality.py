@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from gknet import Harmonizer
 from gknet.data import composites
-from gknet.data.composites import Batch, Composer
+from gknet.data.composites import Batch, Composer, CompositesConfig
 from gknet.data.iharmony4 import IHarmony4, read_triples
 from gknet.data.photos import PhotoSet, load_photos
 from gknet.data.transfers import linear_to_srgb, srgb_to_linear
@@ -95,10 +95,11 @@ def fmse(pictures: Tensor, batch: Batch) -> Tensor:
     return 255**2 * error.sum((1, 2, 3)) / batch.mask.sum((1, 2, 3)).clamp_min(1)
 
 
-def harmonize(harmonizer: Harmonizer, batch: Batch) -> Tensor:
-    """Each picture as a document, [B, 3, H, W], of 8-bit values."""
+def harmonize(harmonizer: Harmonizer, batch: Batch, pasted: bool | None = None) -> Tensor:
+    """Each picture as a document, [B, 3, H, W], of 8-bit values; ``pasted`` as :class:`Harmonizer` takes it."""
     pictures = (batch.composite * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-    results = [np.asarray(harmonizer(c, m)) for c, m in zip(pictures, batch.mask[:, 0].numpy(), strict=True)]
+    masks = batch.mask[:, 0].numpy()
+    results = [np.asarray(harmonizer(c, m, pasted=pasted)) for c, m in zip(pictures, masks, strict=True)]
     return torch.from_numpy(np.stack(results)).permute(0, 3, 1, 2).float() / 255
 
 
@@ -157,9 +158,12 @@ def hard_cases(batch: Batch) -> dict[str, Tensor]:
     }
 
 
-def report(name: str, harmonizer: Harmonizer, batch: Batch, kinds: dict[str, Tensor] | None = None) -> None:
-    """Print the fMSE ratio, the gain in dB and the share made worse, of all and of those of each kind."""
-    out = harmonize(harmonizer, batch)
+def report(
+    name: str, harmonizer: Harmonizer, batch: Batch, kinds: dict[str, Tensor] | None = None, pasted: bool | None = None
+) -> None:
+    """Print the fMSE ratio, the gain in dB, the share made worse and by how many grey levels foregrounds come out too
+    bright, of all and of those of each kind."""
+    out = harmonize(harmonizer, batch, pasted)
     after, before = fmse(out, batch), fmse(batch.composite, batch)
 
     def psnr(x: Tensor) -> Tensor:
@@ -167,12 +171,15 @@ def report(name: str, harmonizer: Harmonizer, batch: Batch, kinds: dict[str, Ten
 
     gain = psnr(out) - psnr(batch.composite)
     worse = (after > 1.1 * before).float()
+    area = batch.mask.sum((1, 2, 3)).clamp_min(1)
+    brighter = 255 * ((out - batch.real).mean(1, keepdim=True) * batch.mask).sum((1, 2, 3)) / area
     for label, rows in {name: torch.ones(len(out), dtype=torch.bool), **(kinds or {})}.items():
         ratio = float(after[rows].sum() / before[rows].sum())
         errors = f"fMSE {float(before[rows].mean()):6.0f} -> {float(after[rows].mean()):6.0f}"
         click.echo(f"{label:46} n {int(rows.sum()):4}  {errors}", nl=False)
         click.echo(
             f"  ratio {ratio:.3f}  gain {float(gain[rows].mean()):+.2f} dB  worse {float(worse[rows].mean()):.1%}"
+            f"  brighter {float(brighter[rows].mean()):+.1f} +- {float(brighter[rows].std() / rows.sum() ** 0.5):.1f}"
         )
 
 
@@ -216,14 +223,19 @@ def main(photos: Path, benchmark: Path, name: str, path: Path | None) -> None:
     data, names = load_photos(photos, SIZE)
     _, held = data.split(400, names)
     real = untouched(held)
-    drawn, pasted = (
-        joined([composer.batch(32, 7_000_000 + i) for i in range(20)])
-        for composer in (Composer(held, size=SIZE, config=config) for config in (AS_IS, PASTED))
-    )
+
+    def draw(config: CompositesConfig, batches: int, seed: int) -> Batch:
+        composer = Composer(held, size=SIZE, config=config)
+        return joined([composer.batch(32, seed + i) for i in range(batches)])
+
+    drawn, pasted = (draw(config, 20, 7_000_000) for config in (AS_IS, PASTED))
     report_change("untouched held-out photos", harmonizer, real)
     report_change("what fits, pasted", harmonizer, replace(pasted, composite=pasted.real))
     report("held-out photos, own generator", harmonizer, drawn, hard_cases(drawn))
-    report("the same, pasted", harmonizer, pasted, hard_cases(pasted))
+    report("the same, pasted", harmonizer, pasted)
+    for kind, share in (("transfers", 0.0), ("moves", 1.0)):  # as layers are: known to be pastes
+        known = draw(replace(PASTED, photographic=share), 40, 9_100_000)
+        report(f"known pastes, {kind}", harmonizer, known, hard_cases(known), pasted=True)
     report("held-out photos, second generator", harmonizer, regraded(real))
 
     triples = IHarmony4(read_triples(benchmark, "test"), SIZE)
