@@ -6,6 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+_CACHED = 1 << 15
+"""Pixels of which some float32 maps stay in a core's cache; half and twice as many are as good."""
+
 
 def conv_block(inputs: int, outputs: int, *, norm: bool, kernel: int = 3) -> nn.Sequential:
     """Convolution, batch norm when ``norm``, SiLU. [B, inputs, H, W] -> [B, outputs, H, W]."""
@@ -55,6 +58,13 @@ def resize(x: Tensor, like: Tensor) -> Tensor:
     if x.shape[-2] > size[0]:
         return F.adaptive_avg_pool2d(x, size)
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def strip(like: Tensor) -> int:
+    """Rows of maps [..., H, W] to compute at a time where many maps are gone over and few are kept: on a CPU as many
+    as stay in its cache, elsewhere all."""
+    height, width = like.shape[-2:]
+    return max(_CACHED // width, 1) if like.is_cpu else height
 
 
 def fold(x: Tensor, side: int) -> Tensor:

@@ -11,11 +11,13 @@ decide a first, global tone step.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gknet.layers import blur, luma, resize
+from gknet.layers import blur, luma, resize, strip
 
 BINS = 16
 COLOR_STATISTICS = 2 * 6 * (2 + BINS) + 1
@@ -95,13 +97,45 @@ def _spread(products: Tensor) -> Tensor:
     return torch.cat([0.5 * variance.log() + 3.5, correlation], -1)
 
 
+def _strips(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Maps [B, C, H, W] of one size, strip by strip."""
+    return zip(*(x.split(strip(x), 2) for x in maps), strict=True)
+
+
+def _sums(weights: Tensor, values: Sequence[Tensor]) -> Tensor:
+    """Values [B, C, H, W], one after another, and their number, under weights [B, R, H, W] -> [B, R, C... + 1]."""
+    one = torch.ones_like(values[0][:, :1])
+    return weights.flatten(2) @ torch.cat([*values, one], 1).flatten(2).mT
+
+
 def _covariances(x: Tensor, regions: Tensor) -> Tensor:
     """Colours [B, 3, H, W] under weights [B, R, H, W] -> mean and :func:`_spread` of each, [B, R, 9]."""
-    weight = regions.flatten(2)
-    moments = weight @ torch.cat([x, _products(x)], 1).flatten(2).mT / (weight.sum(2, keepdim=True) + 1e-3)
-    mean, products = moments.split([3, 6], 2)
-    centred = products - torch.cat([mean * mean, mean * mean.roll(-1, 2)], 2)
-    return torch.cat([(mean - 0.5) * 4, _spread(centred)], 2)
+    colours, area = torch.stack([_sums(region, [part]) for part, region in _strips(x, regions)]).sum(0).split([3, 1], 2)
+    mean = colours / (area + 1e-3)
+    # About the region's own mean: of a flat colour, mean square less squared mean would be nothing but rounding.
+    centred = []
+    for weight, centre in zip(regions.split(1, 1), mean[..., None, None].unbind(1), strict=True):
+        sums = [_sums(under, [_products(part - centre)]) for part, under in _strips(x, weight)]
+        centred.append(torch.stack(sums).sum(0)[..., :6])
+    return torch.cat([(mean - 0.5) * 4, _spread(torch.cat(centred, 1) / (area + 1e-3))], 2)
+
+
+def _sums_by_tone(picture: Tensor, blurred: Tensor, reach: Tensor, bins: int) -> Tensor:
+    """Products of detail, colours, and pixels in each tone of foreground and background -> [B, 2, bins, 6 + 3 + 1].
+
+    Args:
+        picture, blurred: [B, 3, H, W]; their difference is the detail.
+        reach: the mask, blurred as far, [B, 1, H, W].
+        bins: tones from black to white.
+    """
+    sums = []
+    for part, smooth, near in _strips(picture, blurred, reach):
+        # The paste's edge is nobody's detail: both regions keep a pixel away from it.
+        regions = torch.cat([near > 0.999, near < 0.001], 1).to(part)  # [B, 2, h, W]
+        weights = (regions[:, :, None] * _tone_bins(smooth, bins)[:, None]).flatten(1, 2)  # [B, 2 * bins, h, W]
+        sums.append(_sums(weights, [_products(part - smooth), part]))
+    out: Tensor = torch.stack(sums).sum(0).unflatten(1, (2, bins))
+    return out
 
 
 def _halve(x: Tensor) -> Tensor:
@@ -130,21 +164,14 @@ def detail_statistics(composite: Tensor, mask: Tensor, bins: int) -> Tensor:
     picture, mask = composite.float(), mask.float()
     numbers = [_covariances(picture, torch.cat([mask, 1 - mask], 1))]
     for scale in range(3):
-        blurred = blur(picture)
-        detail = _products(picture - blurred)
-        # The paste's edge is nobody's detail: both regions keep a pixel away from it.
-        reach = blur(mask)
-        regions = torch.cat([reach > 0.999, reach < 0.001], 1).to(picture)  # [B, 2, H, W]
-        weight = (regions[:, :, None] * _tone_bins(blurred, bins)[:, None]).flatten(3)  # [B, 2, bins, P]
-        area = weight.sum(3, keepdim=True)  # [B, 2, bins, 1]
+        energy, colour, area = _sums_by_tone(picture, blur(picture), blur(mask), bins).split([6, 3, 1], 3)
         total = area.sum(2)  # [B, 2, 1]
-        energy = (weight.flatten(1, 2) @ detail.flatten(2).mT).unflatten(1, (2, bins))  # [B, 2, bins, 6]
         numbers.append(_spread(energy.sum(2) / (total + 1)))
         if scale < 2:
             certain = area / (area + 4)  # a tone that hardly occurs says nothing
             numbers.append(_spread(energy / (area + 1)) * certain)
         if scale == 0:
-            mean = (weight.flatten(1, 2) @ picture.flatten(2).mT).unflatten(1, (2, bins)) / (area + 1)
+            mean = colour / (area + 1)
             numbers.append((area[..., 0] / (total + 1e-3)).sqrt() * 2)
             numbers.append((mean - mean[..., 1:2])[..., ::2] * 6)  # the colour cast of each tone
         picture, mask = _halve(picture), _halve(mask)
@@ -183,7 +210,9 @@ class StatisticsPath(nn.Module):
     def forward(self, composite: Tensor, mask: Tensor, features: list[Tensor], memory: Tensor | None = None) -> Tensor:
         """Composite [B, 3, H, W], mask [B, 1, H, W], one feature map a level, an earlier look's result -> [B, D]."""
         regions = torch.cat([mask, 1 - mask], 1)
-        at_levels = [resize(regions, f) for f in features]
+        at_levels: list[Tensor] = []
+        for f in reversed(features):  # each from the one before: less to read, and the same mean
+            at_levels.insert(0, regions := resize(regions, f))
         pooled = [masked_means(f, r).flatten(1) for f, r in zip(features, at_levels, strict=True)]
         pooled.append(color_statistics(composite, mask).to(pooled[0].dtype))
         if self.bins:

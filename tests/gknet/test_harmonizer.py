@@ -22,6 +22,8 @@ from gknet import variants, weights
 from gknet.harmonizer import Harmonized, Harmonizer, NoBackgroundError
 from gknet.network import GKNet, GKNetConfig
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
 SLOPE, OFFSET = (0.8, 1.1, 0.9), (0.1, -0.05, 0.02)
 """A colour change per channel that keeps 0.05..0.95 within 0..1."""
 
@@ -520,3 +522,15 @@ def test_auto_loads_shipped_weights_that_change_the_foreground_only() -> None:
     result = loaded(image, mask)
     assert np.array_equal(result[~mask], image[~mask])
     assert result[mask].mean() > image[mask].mean()  # brighter, toward its surroundings
+
+
+@pytest.mark.parametrize("pasted", [True, None])
+def test_before_a_flat_colour_rounding_decides_nothing(pasted: bool | None) -> None:
+    loaded = Harmonizer.load(device="cpu")
+    photo, mask = (np.asarray(Image.open(EXAMPLES / name)) for name in ("astronaut.jpg", "astronaut_mask.png"))
+    inside, random = mask > 127, np.random.default_rng(5)
+    for colour in random.integers(20, 236, (6, 3)):
+        flat = np.where(inside[..., None], photo, colour).astype(np.float32) / 255
+        hardly = (flat + random.normal(0, 0.004, flat.shape).astype(np.float32)).clip(0, 1)
+        one, other = (np.asarray(loaded(image, mask, pasted=pasted))[inside].mean(0) for image in (flat, hardly))
+        np.testing.assert_allclose(one, other, atol=5 / 255, err_msg=str(colour))

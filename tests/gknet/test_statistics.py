@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -91,6 +93,15 @@ def test_detail_statistics_are_the_numbers_of_numpy() -> None:
     product = (detail * np.roll(detail, -1, 0)).sum((1, 2)) / (area + 1)
     expected = np.concatenate([0.5 * np.log(variance) + 3.5, product / np.sqrt(variance * np.roll(variance, -1))])
     np.testing.assert_allclose(detail_statistics(picture, mask, 5)[0, 18:24].numpy(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_of_flat_colours_rounding_tells_nothing() -> None:
+    mask = torch.zeros(1, 1, 256, 256)
+    mask[..., 60:180, 60:180] = 1
+    inside, outside = (torch.tensor(colour)[None, :, None, None] for colour in ((0.37, 0.52, 0.71), (0.61, 0.43, 0.27)))
+    colours = detail_statistics(torch.where(mask > 0, inside, outside), mask, 5)[0, :18].view(2, 9)
+    torch.testing.assert_close(colours[:, 3:6], torch.full((2, 3), 0.5 * math.log(4e-6) + 3.5), atol=0.01, rtol=0)
+    torch.testing.assert_close(colours[:, 6:], torch.zeros(2, 3), atol=0.01, rtol=0)
 
 
 @pytest.mark.parametrize("fill", [0.0, 1.0])
