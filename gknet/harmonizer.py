@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from gknet import upsampling, weights
-from gknet.color import DocumentSpace, document_space
+from gknet.color import LUMA, DocumentSpace, document_space
 from gknet.experts import Experts
 from gknet.layers import fold_batch_norm
 from gknet.network import GKNet
@@ -33,6 +33,8 @@ MIN_SIDE = 16
 """Shortest side of an image, in pixels."""
 IMAGE_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
 MASK_MODES = ("1", "L", "I;16")
+_COLOURLESS = 0.5 / 255
+"""Up to which difference between neighbouring channels a picture has no colour."""
 _BACKGROUND = 0.02
 """Opacity beyond the mask's above which there is background in a pixel."""
 _KEPT = 16 << 20
@@ -254,6 +256,9 @@ class Harmonizer:
         with torch.inference_mode(), torch.backends.cudnn.flags(benchmark=False, deterministic=True):
             output = seen.network(*self._tensors(seen.composite, seen.mask))
             array: upsampling.Float = output[0].permute(1, 2, 0).float().cpu().numpy()
+        red, green, blue = np.moveaxis(seen.composite, 2, 0)
+        if max(np.abs(red - green).max(), np.abs(green - blue).max()) < _COLOURLESS:
+            array = np.repeat(array @ LUMA[:, None], 3, axis=2)  # a black and white photo gets no tint
         if not np.isfinite(array).all():
             raise ArithmeticError(f"the network {self.model!r} returned NaN or infinity; use weights that are trained")
         return array

@@ -298,6 +298,17 @@ def test_a_grey_document_stays_grey() -> None:
     np.testing.assert_allclose(result[mask], np.clip(image[mask] + 25.5, 0, 255), atol=0.6)
 
 
+@pytest.mark.parametrize("side", [200, 700])
+@pytest.mark.parametrize("pasted", [True, False])
+def test_a_black_and_white_photo_gets_no_tint(side: int, pasted: bool) -> None:
+    photo, mask = (Image.open(EXAMPLES / name).resize((side, side)) for name in ("coffee.jpg", "coffee_mask.png"))
+    image, mask = np.asarray(photo.convert("L").convert("RGB")).copy(), np.asarray(mask)
+    image[mask > 127] //= 2
+    result = np.asarray(Harmonizer.load(device="cpu")(image, mask, pasted=pasted)).astype(int)
+    assert np.abs(result - image)[mask > 127].mean() > 10
+    assert np.ptp(result, axis=2).max() <= 1
+
+
 def test_absent_pixels_do_not_reach_the_network_as_black() -> None:
     network = Affine()
     image, mask = picture(128, 160, 4), disc(128, 160)
