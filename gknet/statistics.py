@@ -11,7 +11,7 @@ decide a first, global tone step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -102,22 +102,26 @@ def _strips(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(x.split(strip(x), 2) for x in maps), strict=True)
 
 
-def _sums(weights: Tensor, values: Sequence[Tensor]) -> Tensor:
-    """Values [B, C, H, W], one after another, and their number, under weights [B, R, H, W] -> [B, R, C... + 1]."""
-    one = torch.ones_like(values[0][:, :1])
-    return weights.flatten(2) @ torch.cat([*values, one], 1).flatten(2).mT
+def _sums(weights: Tensor, *values: Tensor) -> Tensor:
+    """Values [B, C, H, W], one after another, under weights [B, R, H, W] -> [B, R, C...]."""
+    return weights.flatten(2) @ torch.cat(values, 1).flatten(2).mT
+
+
+def _added(strips: Iterable[Tensor]) -> Tensor:
+    """The sum of what was found strip by strip."""
+    return torch.stack(list(strips)).sum(0)
 
 
 def _covariances(x: Tensor, regions: Tensor) -> Tensor:
     """Colours [B, 3, H, W] under weights [B, R, H, W] -> mean and :func:`_spread` of each, [B, R, 9]."""
-    colours, area = torch.stack([_sums(region, [part]) for part, region in _strips(x, regions)]).sum(0).split([3, 1], 2)
-    mean = colours / (area + 1e-3)
+    area = regions.flatten(2).sum(2, keepdim=True) + 1e-3
+    mean = _added(_sums(under, part) for part, under in _strips(x, regions)) / area
     # About the region's own mean: of a flat colour, mean square less squared mean would be nothing but rounding.
-    centred = []
-    for weight, centre in zip(regions.split(1, 1), mean[..., None, None].unbind(1), strict=True):
-        sums = [_sums(under, [_products(part - centre)]) for part, under in _strips(x, weight)]
-        centred.append(torch.stack(sums).sum(0)[..., :6])
-    return torch.cat([(mean - 0.5) * 4, _spread(torch.cat(centred, 1) / (area + 1e-3))], 2)
+    products = [
+        _added(_sums(under, _products(part - centre)) for part, under in _strips(x, weight))
+        for weight, centre in zip(regions.split(1, 1), mean[..., None, None].unbind(1), strict=True)
+    ]
+    return torch.cat([(mean - 0.5) * 4, _spread(torch.cat(products, 1) / area)], 2)
 
 
 def _sums_by_tone(picture: Tensor, blurred: Tensor, reach: Tensor, bins: int) -> Tensor:
@@ -133,8 +137,8 @@ def _sums_by_tone(picture: Tensor, blurred: Tensor, reach: Tensor, bins: int) ->
         # The paste's edge is nobody's detail: both regions keep a pixel away from it.
         regions = torch.cat([near > 0.999, near < 0.001], 1).to(part)  # [B, 2, h, W]
         weights = (regions[:, :, None] * _tone_bins(smooth, bins)[:, None]).flatten(1, 2)  # [B, 2 * bins, h, W]
-        sums.append(_sums(weights, [_products(part - smooth), part]))
-    out: Tensor = torch.stack(sums).sum(0).unflatten(1, (2, bins))
+        sums.append(_sums(weights, _products(part - smooth), part, torch.ones_like(near)))
+    out: Tensor = _added(sums).unflatten(1, (2, bins))
     return out
 
 
