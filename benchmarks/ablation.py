@@ -84,7 +84,7 @@ def main(data: str, name: str, size: int, batch: int, steps: int, lr: float, see
         trainers[row] = Trainer(settings, torch.device("cpu"))
     recent = dict.fromkeys(rows, 0.0)
     composer = Composer(training, size=size)
-    for step in tqdm(range(steps), desc="train", unit=" steps"):
+    for step in tqdm(range(steps), desc="train", unit=" steps", disable=None):
         composites = composer.batch(batch, seed * 1_000_003 + step)
         for row, trainer in trainers.items():
             recent[row] += (trainer.train_step(composites) - recent[row]) * max(0.02, 1 / (step + 1))

@@ -122,7 +122,8 @@ def resized(picture: Tensor, side: int) -> Tensor:
 def collect(photos: PhotoSet, count: int, config: CompositesConfig, seed: int) -> tuple[Tensor, Tensor]:
     """:func:`draw` for ``count`` composites, of each size in turn."""
     composers = [Composer(photos.at_least(size), size=size, config=config) for size in SIZES]
-    batches = [draw(composers[i % len(SIZES)], seed + i) for i in tqdm(range(count // BATCH), unit="batch")]
+    steps = tqdm(range(count // BATCH), unit="batch", disable=None)
+    batches = [draw(composers[i % len(SIZES)], seed + i) for i in steps]
     seen, kinds = zip(*batches, strict=True)
     return torch.cat(seen), torch.cat(kinds)
 
@@ -132,7 +133,7 @@ def learn(reader: SeamReader, seen: Tensor, pasted: Tensor) -> None:
     optimizer = torch.optim.AdamW(reader.parameters(), lr=LEARNING_RATE, weight_decay=0.05)
     steps = EPOCHS * (len(seen) // LEARNED)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in tqdm(range(EPOCHS), unit="epoch"):
+    for _ in tqdm(range(EPOCHS), unit="epoch", disable=None):
         for rows in torch.randperm(len(seen)).split(LEARNED)[: len(seen) // LEARNED]:
             some = torch.randperm(SEEN)[: SEEN // 2]
             odds = reader(varied(seen[rows][:, some].float() / 255))

@@ -376,7 +376,8 @@ def run(config: TrainConfig, *, resume: bool) -> Path:
         )
     chief = trainer.rank == 0
     log = SummaryWriter(out) if chief else None
-    bar = tqdm(total=trainer.steps or None, initial=trainer.step, desc="train", unit=" steps", disable=not chief)
+    quiet = None if chief else True  # None: quiet unless a person watches
+    bar = tqdm(total=trainer.steps or None, initial=trainer.step, desc="train", unit=" steps", disable=quiet)
     recent = 0.0
     batches = source.batches(trainer.step)
     over = _agreed(trainer.done() >= 1, device)

@@ -82,7 +82,7 @@ def load_photos(folder: str | Path, size: int, *, progress: bool = True) -> tupl
     Args:
         folder: where they are.
         size: S, the side to which every photo is squeezed, in pixels.
-        progress: show a progress bar.
+        progress: show a progress bar on a terminal.
 
     Returns:
         The set and the photos' ids, in order.
@@ -108,7 +108,7 @@ def load_photos(folder: str | Path, size: int, *, progress: bool = True) -> tupl
     with ThreadPoolExecutor() as pool:
         read = pool.map(lambda at: _read(*rows[at], size, at), range(len(rows)))
         for (row, _), (photo, side, found) in zip(
-            rows, tqdm(read, "photos", len(rows), disable=not progress), strict=True
+            rows, tqdm(read, "photos", len(rows), disable=None if progress else True), strict=True
         ):
             if found:
                 for mask, colours in found:
