@@ -20,7 +20,7 @@ from gknet.data.files import upright
 from gknet.data.iharmony4 import DataError, open_image
 from gknet.experts import Experts
 from gknet.figures import Values
-from gknet.harmonizer import Harmonizer
+from gknet.harmonizer import Harmonizer, checked
 from gknet.inside import Inside, Level
 
 Row = list[tuple[str, Image.Image]]
@@ -274,21 +274,18 @@ def command(
         foreground = np.asarray(open_image(mask, "L", upright))
     except DataError as error:
         raise click.ClickException(str(error)) from error
-    if foreground.shape != picture.shape[:2]:
-        raise click.ClickException(f"{mask} and {image} are of different sizes: make the mask as large as the image")
-    if not foreground.any() or foreground.all():
-        raise click.ClickException(
-            f"{mask} marks no foreground, or no background: paint the object white, the rest black"
-        )
-    size = (picture.shape[1], picture.shape[0])
-    if point is not None and not (point[0] < size[0] and point[1] < size[1]):
-        raise click.ClickException(
-            f"the point {point[0]},{point[1]} lies outside {image}, which is {size[0]}x{size[1]}"
-        )
     try:
+        part = checked(picture, foreground).context
         harmonizer = Harmonizer.load(weights, "cpu")
     except ValueError as error:
         raise click.ClickException(str(error)) from error
+    picture, foreground = picture[part.slices], foreground[part.slices]
+    size = (picture.shape[1], picture.shape[0])
+    if point is not None:
+        point = (point[0] - part.left, point[1] - part.top)
+        if not (0 <= point[0] < size[0] and 0 <= point[1] < size[1]):
+            seen_part = f"{part.left} to {part.right - 1} across and {part.top} to {part.bottom - 1} down"
+            raise click.ClickException(f"the point lies outside of what the network sees of {image}: {seen_part}")
     network, _, composite, coverage = harmonizer.see(picture, foreground, document_space(None, "srgb", 3), pasted)
     if isinstance(harmonizer.network, Experts):
         kind = "pasted" if network is harmonizer.network.pasted else "recoloured where it stands"

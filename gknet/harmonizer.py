@@ -22,6 +22,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from gknet import upsampling, weights
 from gknet.color import LUMA, DocumentSpace, document_space
 from gknet.experts import Experts
+from gknet.framing import picture_box
 from gknet.layers import fold_batch_norm
 from gknet.network import GKNet
 from gknet.upsampling import Box
@@ -62,6 +63,19 @@ class Harmonized:
     timings: dict[str, float]
     model: str
     device: str
+
+
+class Checked(NamedTuple):
+    """A document and its mask that can be harmonized."""
+
+    document: Array
+    """uint8, uint16 or float32 [H, W, 1, 2, 3 or 4]."""
+    mask: Array
+    """bool, uint8, uint16 or float [H, W]."""
+    foreground: Box
+    """What the mask's pixels above 0 fill."""
+    context: Box
+    """What the network is to see: the foreground with its background, without bars and frames (gknet.framing)."""
 
 
 class Seen(NamedTuple):
@@ -169,7 +183,7 @@ class Harmonizer:
                 (1, L, I;16).
             strength: 0..1, how much of the change to apply.
             context_box: (left, top, right, bottom) in pixels: what the network sees, instead of the whole image. It
-                holds the whole foreground.
+                holds the whole foreground. Of either, bars and frames of one colour are left out (gknet.framing).
             profile: ICC profile of the image; a PIL image brings its own.
             transfer: what values without a profile are: "srgb" or "linear" (light, sRGB's primaries).
             pasted: whether the foreground was cut out and laid over this background (True), or changed where it stands
@@ -183,19 +197,17 @@ class Harmonizer:
 
         Raises:
             TypeError: an argument of a type, depth or mode that is not listed above.
-            ValueError: sizes differ; the image is too small; the mask is empty, or uint8 that ends at 1; something is
-                NaN, infinite or out of its range; a wrong number of channels; an invalid profile or transfer; or a
-                context box that is too small, beyond the image or without the foreground.
+            ValueError: sizes differ; the image is too small; the mask is empty, or of whole numbers that end at 1;
+                something is NaN, infinite or out of its range; a wrong number of channels; an invalid profile or
+                transfer; or a context box that is too small, beyond the image or without the foreground.
             NoBackgroundError: a ValueError too: the mask is full, or all around the foreground is transparent.
             ArithmeticError: the network's own result is NaN or infinite.
         """
         timings: dict[str, float] = {}
         stage = partial(_stage, timings, on_stage)
         with stage("check"):
-            document, coverage = _document(image), _mask(mask)
-            filled = foreground = _foreground(document, coverage)
-            box = _context(context_box, document, coverage, foreground)
-            strength = _strength(strength)
+            document, coverage, foreground, box = checked(image, mask, context_box)
+            filled, strength = foreground, _strength(strength)
             if profile is None and isinstance(image, Image.Image):
                 profile = image.info.get("icc_profile")
             alpha = document.shape[2] in (2, 4)
@@ -325,6 +337,13 @@ def _array(picture: Picture, name: str, modes: Sequence[str], usual: str) -> Arr
     raise TypeError(f"the {name} must be a PIL image or a numpy array, not {type(picture).__name__}")
 
 
+def checked(image: Picture, mask: Picture, context_box: tuple[int, int, int, int] | None = None) -> Checked:
+    """What :meth:`Harmonizer.harmonize` takes, with its errors."""
+    document, coverage = _document(image), _mask(mask)
+    foreground = _foreground(document, coverage)
+    return Checked(document, coverage, foreground, _context(context_box, document, coverage, foreground))
+
+
 def _document(image: Picture) -> Array:
     """The image as [H, W, C], checked."""
     array = _array(image, "image", IMAGE_MODES, "RGB")
@@ -358,8 +377,11 @@ def _mask(mask: Picture) -> Array:
                 f"the mask runs from {array.min():g} to {array.max():g}; a mask of floats runs from 0 to 1: "
                 "divide or clip it"
             )
-    elif array.dtype == np.uint8 and array.size and array.max() == 1:
-        raise ValueError("the mask is uint8 and ends at 1, where 255 is full; pass mask * 255 or mask.astype(bool)")
+    elif array.dtype.kind == "u" and array.size and array.max() == 1:
+        full = np.iinfo(array.dtype).max
+        raise ValueError(
+            f"the mask is {array.dtype} and ends at 1, where {full} is full; pass mask * {full} or mask.astype(bool)"
+        )
     return array
 
 
@@ -384,7 +406,7 @@ def _foreground(document: Array, mask: Array) -> Box:
 
 
 def _context(context_box: tuple[int, int, int, int] | None, document: Array, mask: Array, foreground: Box) -> Box:
-    """What the network sees: checked, with background in it."""
+    """What the network sees: checked, with background in it, and without bars and frames."""
     height, width = document.shape[:2]
     box = Box(0, 0, width, height)
     if context_box is not None:
@@ -409,12 +431,15 @@ def _context(context_box: tuple[int, int, int, int] | None, document: Array, mas
             raise ValueError(
                 f"context_box {tuple(box)} does not contain the foreground, which fills {tuple(foreground)}; enlarge it"
             )
-    if mask[box.slices].min() >= 0.5 * upsampling.full_scale(mask.dtype):
+    half = 0.5 * upsampling.full_scale(mask.dtype)
+    if mask[box.slices].min() >= half:
         raise NoBackgroundError(
             "the mask is full: there is no background to match; leave pixels outside the foreground at 0"
             + ("" if context_box is None else ", and enlarge context_box until it holds some")
         )
-    return box
+    picture = picture_box(document[box.slices], mask[box.slices], foreground.within(box)).out_of(box)
+    usable = min(picture.right - picture.left, picture.bottom - picture.top) >= MIN_SIDE
+    return picture if usable and mask[picture.slices].min() < half else box
 
 
 def _strength(strength: float) -> float:

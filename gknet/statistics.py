@@ -51,7 +51,7 @@ def color_statistics(composite: Tensor, mask: Tensor) -> Tensor:
     channels = torch.stack([r, g, b, y, (b - y) * 0.564 + 0.5, (r - y) * 0.713 + 0.5], 1).flatten(2)  # [B, 6, P]
     numbers = [mask.mean((1, 2, 3))[:, None]]
     # Bin i of a soft histogram is a triangle around i: a pixel shares its weight between its two neighbours.
-    place = channels.clamp(0, 1) * (BINS - 1)
+    place = channels.clamp(0, 1).nan_to_num(0) * (BINS - 1)  # mean and deviation still tell that it was none
     low = place.floor()
     share = place - low
     index = low.long()

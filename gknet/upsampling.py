@@ -55,6 +55,10 @@ class Box(NamedTuple):
         """The same rectangle, counted from another's upper left corner."""
         return Box(self.left - other.left, self.top - other.top, self.right - other.left, self.bottom - other.top)
 
+    def out_of(self, other: Box) -> Box:
+        """The same rectangle, which was counted from another's upper left corner, counted from where that one is."""
+        return Box(self.left + other.left, self.top + other.top, self.right + other.left, self.bottom + other.top)
+
 
 class LocalModel(NamedTuple):
     """``change = slope * value + offset`` for each cell and channel; both float32 [S, S, C]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,15 +64,28 @@ def test_photos_that_cannot_be_trained_on_are_named(make_photos: Callable[..., P
     mask.write_bytes(b"no picture")
     with pytest.raises(ValueError, match="masks/p1_1.png cannot be read"):
         load_photos(folder, 32)
-    manifest.write_text("name,masks\n1,2\n")
-    with pytest.raises(ValueError, match="no column id and no column mask_ids and no column source"):
+    for file in folder.rglob("masks/*.png"):
+        Image.new("L", Image.open(file.parents[1] / "images" / f"{file.stem[:2]}.jpg").size).save(file)
+    with pytest.raises(ValueError, match="no photo in .* has a mask with foreground"):
+        load_photos(folder, 32)
+    (folder / "more").mkdir()
+    (folder / "more" / "manifest.csv").write_text("name,masks\n1,2\n")
+    with pytest.raises(ValueError, match="more.*no column id and no column mask_ids and no column source"):
+        load_photos(folder, 32)
+    archive = folder / "part-1.zip"
+    archive.write_bytes(b"no archive")
+    with pytest.raises(ValueError, match=r"part-1.zip is no archive of photos"):
+        load_photos(folder, 32)
+    with zipfile.ZipFile(archive, "w"):
+        pass
+    with pytest.raises(ValueError, match=r"part-1.zip is no archive of photos with a manifest.csv"):
         load_photos(folder, 32)
 
 
 def test_explain_refuses_what_it_cannot_explain(tmp_path: Path) -> None:
     picture, mask = tmp_path / "picture.png", tmp_path / "mask.png"
     Image.new("RGB", (64, 64), "red").save(picture)
-    for content, text in (("black", "no foreground"), ("white", "no background"), ("", "cannot be read as an image")):
+    for content, text in (("black", "mask is empty"), ("white", "no background"), ("", "cannot be read as an image")):
         mask.write_bytes(b"no picture")
         if content:
             Image.new("L", (64, 64), content).save(mask)

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gknet import variants, weights
+from gknet.experts import one
 from gknet.harmonizer import Harmonized, Harmonizer, NoBackgroundError
 from gknet.network import GKNet, GKNetConfig
 
@@ -312,14 +313,14 @@ def test_a_black_and_white_photo_gets_no_tint(side: int, pasted: bool) -> None:
 def test_absent_pixels_do_not_reach_the_network_as_black() -> None:
     network = Affine()
     image, mask = picture(128, 160, 4), disc(128, 160)
-    image[:, :40] = 0  # transparent black
+    image[:100, :40] = 0  # transparent black
     harmonizer(network)(image, mask)
     assert network.composite is not None
     assert network.composite[0, :, :, :16].min() > 0.1
     opaque = image.copy()
     opaque[..., 3] = 255
     harmonizer(network)(opaque, mask)
-    assert network.composite[0, :, :, :10].max() == 0
+    assert network.composite[0, :, :40, :10].max() == 0
 
 
 def test_the_network_sees_the_document_in_srgb() -> None:
@@ -433,6 +434,7 @@ def with_value(array: np.ndarray, value: float) -> np.ndarray:
         (ValueError, "mask is empty; mark the foreground", IMAGE, MASK & False, {}),
         (ValueError, "mask is full: there is no background", IMAGE, MASK | True, {}),
         (ValueError, "mask is uint8 and ends at 1, where 255 is full", IMAGE, MASK.astype(np.uint8), {}),
+        (ValueError, "mask is uint16 and ends at 1, where 65535 is full", IMAGE, MASK.astype(np.uint16), {}),
         (ValueError, "image contains NaN or infinity", with_value(IMAGE / 255, np.nan), MASK, {}),
         (ValueError, "image contains NaN or infinity", with_value(IMAGE / 255, np.inf), MASK, {}),
         (ValueError, "mask contains NaN or infinity", IMAGE, with_value(MASK, np.nan), {}),
@@ -474,6 +476,11 @@ def test_a_mask_too_faint_to_be_seen_changes_nothing() -> None:
 def test_a_network_that_returns_nan_is_an_error() -> None:
     with pytest.raises(ArithmeticError, match="'affine' returned NaN or infinity"):
         harmonizer(Affine((float("nan"), 1, 1), (0, 0, 0)))(IMAGE, MASK)
+    shipped = Harmonizer.load("gknet-lite", "cpu")
+    with torch.no_grad():
+        one(shipped.network).global_tone.bias.fill_(float("nan"))  # what its second look then sees is none
+    with pytest.raises(ArithmeticError, match="'gknet-lite' returned NaN or infinity"):
+        shipped(IMAGE, MASK, pasted=True)
 
 
 def test_load_takes_a_file_and_lists_what_there_is(tmp_path: Path) -> None:

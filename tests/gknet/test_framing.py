@@ -1,0 +1,108 @@
+"""Bars and frames are found, and left out of what the network sees."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gknet import Harmonizer
+from gknet.framing import Array, picture_box
+from gknet.upsampling import Box
+
+HEIGHT, WIDTH = 120, 160
+FOREGROUND = Box(60, 50, 90, 80)
+
+
+def photo(dtype: str = "uint8") -> Array:
+    """A picture that is nowhere of one colour."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    values = 0.5 + 0.2 * np.sin(x / 17)[..., None] + 0.2 * np.cos(y[..., None] / 11 + np.arange(3))
+    values += np.random.default_rng(0).normal(0, 0.02, values.shape)
+    scale = 1 if dtype == "float32" else np.iinfo(dtype).max
+    return (values.clip(0, 1) * scale).astype(dtype)
+
+
+def marked(box: Box = FOREGROUND) -> Array:
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[box.slices] = True
+    return mask
+
+
+def framed(picture: Array, top: int, right: int, bottom: int, left: int, colour: float) -> Array:
+    sides = [(top, bottom), (left, right), (0, 0)][: picture.ndim]
+    return np.pad(picture, sides, constant_values=colour)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("sides", [(20, 0, 20, 0), (0, 33, 0, 31), (7, 9, 8, 40), (0, 0, 12, 0)])
+def test_bars_are_found(dtype: str, sides: tuple[int, int, int, int]) -> None:
+    top, _, _, left = sides
+    for colour in (0, 1 if dtype == "float32" else np.iinfo(dtype).max):
+        document, mask = framed(photo(dtype), *sides, colour), framed(marked(), *sides, 0)
+        box = picture_box(document, mask, FOREGROUND.out_of(Box(left, top, 0, 0)))
+        assert tuple(box) == (left, top, left + WIDTH, top + HEIGHT)
+
+
+def test_a_frame_in_a_frame_is_found_and_grey_pictures_and_alpha_are_taken() -> None:
+    document, mask = photo(), marked()
+    for colour in (255, 0, 255):
+        document, mask = framed(document, 9, 9, 9, 9, colour), framed(mask, 9, 9, 9, 9, 0)
+    inner = Box(27, 27, WIDTH + 27, HEIGHT + 27)
+    foreground = FOREGROUND.out_of(inner)
+    alpha = np.random.default_rng(1).integers(0, 256, (*mask.shape, 1), np.uint8)
+    for some in (document, document[..., :1], np.dstack([document, alpha]), np.dstack([document[..., :1], alpha])):
+        assert picture_box(some, mask, foreground) == inner
+
+
+def test_a_compressed_bar_is_found_with_its_smeared_edge() -> None:
+    document, mask = framed(photo(), 21, 0, 21, 0, 0), framed(marked(), 21, 0, 21, 0, 0)
+    file = io.BytesIO()
+    Image.fromarray(document).save(file, "JPEG", quality=60)
+    box = picture_box(np.asarray(Image.open(file)), mask, FOREGROUND.out_of(Box(0, 21, 0, 0)))
+    assert 21 <= box.top <= 29 and HEIGHT + 13 <= box.bottom <= HEIGHT + 21 and (box.left, box.right) == (0, WIDTH)
+
+
+def test_the_foreground_says_nothing_and_is_kept() -> None:
+    document, mask = framed(photo(), 0, 0, 30, 0, 0), framed(marked(), 0, 0, 30, 0, 0)
+    mask[HEIGHT - 20 : HEIGHT + 10, 40:70] = True  # it stands on the bar
+    document[mask] = 200
+    foreground = Box(40, 50, 90, HEIGHT + 10)
+    assert picture_box(document, mask, foreground) == Box(0, 0, WIDTH, HEIGHT + 10)
+    mask[-30:] = True  # all of the bar is foreground
+    assert picture_box(document, mask, Box(0, 50, WIDTH, HEIGHT + 30)) == Box(0, 0, WIDTH, HEIGHT + 30)
+
+
+def test_what_fades_and_what_is_of_one_colour_throughout_is_picture() -> None:
+    whole = Box(0, 0, WIDTH, HEIGHT)
+    sky = photo().astype(float)
+    fade = np.clip((np.arange(HEIGHT) - 20) / 100, 0, 1)[:, None, None]
+    burnt = (255 + fade * (sky - 255)).astype(np.uint8)
+    backdrop = np.full_like(burnt, 250)
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    object_ = (y - 70) ** 2 + (x - 75) ** 2 < 45**2
+    backdrop[object_] = photo()[object_]
+    for document in (burnt, backdrop, np.zeros_like(burnt), photo()):
+        assert picture_box(document, marked(), FOREGROUND) == whole
+
+
+@pytest.fixture(scope="module")
+def harmonizer() -> Harmonizer:
+    return Harmonizer.load("gknet-lite", "cpu")
+
+
+@pytest.mark.parametrize("colour", [0, 255])
+def test_bars_do_not_move_the_result(harmonizer: Harmonizer, colour: int) -> None:
+    plain = harmonizer(photo(), marked(), pasted=True)
+    document, mask = framed(photo(), 30, 5, 24, 5, colour), framed(marked(), 30, 5, 24, 5, 0)
+    result = harmonizer(document, mask, pasted=True)
+    assert np.array_equal(result[30 : 30 + HEIGHT, 5 : 5 + WIDTH], plain)
+    assert np.array_equal(result[mask == 0], document[mask == 0])
+
+
+def test_a_frame_that_is_all_the_background_there_is_is_gone_by(harmonizer: Harmonizer) -> None:
+    mask = framed(np.ones((HEIGHT, WIDTH), bool), 20, 20, 20, 20, 0)
+    document = framed(photo(), 20, 20, 20, 20, 40)
+    assert not np.array_equal(harmonizer(document, mask), document)
