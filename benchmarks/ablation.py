@@ -71,7 +71,7 @@ def main(data: str, name: str, size: int, batch: int, steps: int, lr: float, see
     """Print a table: fMSE ratio on composites of 400 held-out photos, as trained and with kernels set to the
     identity."""
     photos, names = load_photos(data, size * 9 // 8)
-    training, held = photos.split(min(400, len(names) // 4), names)
+    training, held = photos.split(400, names)
     pools: dict[str, list[Batch]] = {}
     for pool, config in POOLS.items():
         judge = Composer(held, size=size, config=config)

@@ -226,7 +226,7 @@ def main(
     for size in distinct:
         photos, names = load_photos(data, size * 9 // 8, progress=False)
         # Split first, so that photos held out are the same at every size, and those of every other run.
-        split = photos.split(min(400, len(names) // 4), names)
+        split = photos.split(400, names)
         training, held = (part.at_least(size).to(device) for part in split)
         seen = {"global": SEEN[expert], "local": replace(SEEN[expert], gradient=CompositesConfig.gradient)}
         composers.append({part: Composer(training, size=size, config=config) for part, config in seen.items()})

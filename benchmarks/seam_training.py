@@ -173,7 +173,7 @@ def judge(reader: SeamReader, seen: Tensor, kinds: Tensor) -> str:
 def main(data: str, in_place: str, pasted: str, out: Path, composites: int) -> None:
     """Train, say how many held-out composites are read right, and write all of it."""
     photos, names = load_photos(data, max(SIZES) * 9 // 8)
-    training, held = photos.split(min(400, len(names) // 4), names)
+    training, held = photos.split(400, names)
     torch.manual_seed(0)
     parts = one(weights.load(in_place), "in_place"), one(weights.load(pasted), "pasted")
     experts = Experts(parts[0].config)

@@ -33,7 +33,7 @@ class GKNetConfig:
     `gknet`."""
 
     size: int = 256
-    """Resolution the network is trained at, in pixels a side (sec. 4.1)."""
+    """Least side at which documents are shown, pixels. 256, at which the paper trains and runs (sec. 4.1)."""
     max_size: int = 0
     """Documents that have the pixels are shown at up to this many a side, a multiple of :data:`STEP`. 0 = at ``size``,
     as in the paper."""
@@ -102,6 +102,12 @@ class GKNetConfig:
     """``blend``: ``a * composite + (1 - a) * rgb`` with a learned map a, as in iSSAM; rgb is the composite plus a
     change that starts at zero, so that training starts at the identity. ``tone``: coefficients of a colour transform
     (gknet.tone)."""
+
+    def __post_init__(self) -> None:
+        if self.output != "tone" and (self.trunk or self.unshuffle > 1 or self.decoder_levels):
+            raise ValueError("trunk, unshuffle and decoder_levels need the tone output: theirs is coarse")
+        if self.looks > 1 and not (self.output == "tone" and self.statistics_tokens):
+            raise ValueError("several looks need the tone output and statistics: all but the last decide a global tone")
 
     @property
     def decoded_widths(self) -> tuple[int, ...]:

@@ -58,8 +58,6 @@ class TrainConfig:
     schedule: str = "cosine"
     """``cosine`` falls to zero at the run's end, ``constant`` does not fall."""
     weight_decay: float = 0.02
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
     clip: float = 1.0
     """Largest gradient norm; 0 = unlimited."""
     ema: float = 0.998
@@ -73,7 +71,7 @@ class TrainConfig:
     local_only: bool = False
     """Train the local part (LRE, decoder and kernels) alone; the encoder and the global tone stay as they are."""
     holdout: int = 400
-    """Photos (or triples of a train list; at most a quarter of them) held out of training: they choose the best
+    """Photos (of a train list, triples; at most a quarter of all) held out of training: they choose the best
     weights. 0: the last weights are kept."""
     validate_every: int = 1000
     """Steps between validations and checkpoints."""
@@ -88,19 +86,20 @@ PAPER: dict[str, Any] = {
     "warmup": 0,
     "schedule": "constant",
     "weight_decay": 0.0,
-    "betas": (0.9, 0.999),
-    "eps": 1e-8,
     "clip": 0.0,
     "ema": 0.0,
     "epochs": 120,
     "holdout": 0,
 }
 """Section 4.1 to the letter: Adam (which AdamW without weight decay is), 1e-4, batch 16 at 256x256, 120 epochs over all
-training triples. The paper gives no schedule, clipping, warm-up, averaging or validation, so there is none."""
+training triples; AdamW's own betas and eps are the paper's. The paper gives no schedule, clipping, warm-up, averaging
+or validation, so there is none."""
 
 
 MAY_CHANGE = frozenset(("data", "out", "init", "steps", "epochs", "minutes", "validate_every"))
 """Settings that a resumed run may have others of than its checkpoint."""
+UNSAID = frozenset(("data", "out", "init", "model"))
+"""Settings that weights do not carry: where files lay is nobody else's business, and the network they say by itself."""
 
 
 def decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -186,7 +185,7 @@ class Trainer:
                 self.model, device_ids=on_gpu, find_unused_parameters=config.global_only
             )
         groups = decay_groups(self.model, config.weight_decay)
-        self.optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.lr)
         self.steps, self.step, self.seconds, self.best = config.steps, 0, 0.0, math.inf
 
     def done(self) -> float:
@@ -225,7 +224,11 @@ class Trainer:
         self.optimizer.step()
         self.ema.update_parameters(self.model)
         self.step += 1
-        return loss.item()
+        if not math.isfinite(number := loss.item()):
+            raise ValueError(
+                f"the loss is {number} at step {self.step}: give a smaller --lr, or other weights to start from"
+            )
+        return number
 
     @property
     def averaged(self) -> GKNet:
@@ -258,7 +261,8 @@ class Trainer:
         """Go on from a checkpoint that :meth:`save` wrote.
 
         Raises:
-            ValueError: it is of a run with other settings, but for how long it is to go on and where files are.
+            ValueError: it is of a run with other settings, but for how long it is to go on and where files are, or of
+                another network.
         """
         from safetensors import safe_open
 
@@ -276,7 +280,12 @@ class Trainer:
         def part(prefix: str) -> dict[str, Tensor]:
             return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
-        self.model.load_state_dict(part("model."))
+        try:
+            self.model.load_state_dict(part("model."))
+        except RuntimeError as error:
+            raise ValueError(
+                f"{path} is of another network: name the weights that the run began with by --init"
+            ) from error
         self.ema.load_state_dict(part("ema."))
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in part("optimizer.").items():
@@ -293,7 +302,7 @@ def composer_source(config: TrainConfig, device: torch.device, rank: int, world:
     from gknet.data.photos import load_photos
 
     photos, names = load_photos(config.data, config.size * 9 // 8, progress=rank == 0)
-    training, held = photos.split(min(config.holdout, len(names) // 4), names)
+    training, held = photos.split(config.holdout, names)
     composer = Composer(training.to(device), size=config.size)
     judged = Composer(held.to(device), size=config.size, config=AS_IS) if len(held.photos) else None
 
@@ -306,7 +315,8 @@ def composer_source(config: TrainConfig, device: torch.device, rank: int, world:
 
 
 def iharmony4_source(config: TrainConfig, device: torch.device, rank: int, world: int) -> Source:
-    """The train list of a folder in iHarmony4's layout, augmented, less the triples held out for validation."""
+    """The train list of a folder in iHarmony4's layout, augmented, less the photos held out for validation with all
+    their composites."""
     import torch
     from torch.utils.data import DataLoader, Subset
 
@@ -314,9 +324,11 @@ def iharmony4_source(config: TrainConfig, device: torch.device, rank: int, world
     from gknet.data.iharmony4 import IHarmony4, read_triples
 
     triples = read_triples(Path(config.data), "train")
-    triples.sort(key=lambda triple: hashlib.sha256(triple.name.encode()).digest())  # every run holds the same ones out
+    triples.sort(key=lambda triple: hashlib.sha256(triple.real.name.encode()).digest())  # every run holds out the same
     held = min(config.holdout, len(triples) // 4)
-    data = IHarmony4(triples[held:], config.size, augment=True, seed=config.seed)
+    unseen = {triple.real for triple in triples[:held]}
+    training = [triple for triple in triples if triple.real not in unseen]
+    data = IHarmony4(training, config.size, augment=True, seed=config.seed)
     epoch = len(data) // config.batch
     if not epoch:
         raise ValueError(f"{config.data} lists {len(data)} training triples, fewer than a batch of {config.batch}")
@@ -349,7 +361,8 @@ def run(config: TrainConfig, *, resume: bool) -> Path:
     """Train as ``config`` says; returns the file of the best weights.
 
     Raises:
-        ValueError: the run has no end, a setting does not fit, or the checkpoint is of a run with other settings.
+        ValueError: the run has no end, a setting does not fit, the checkpoint is of a run with other settings, or the
+            loss is infinite or NaN.
         FileNotFoundError: the data is not there.
         ModuleNotFoundError: TensorBoard is not installed.
     """
@@ -395,8 +408,7 @@ def run(config: TrainConfig, *, resume: bool) -> Path:
         over = _agreed(trainer.done() >= 1, device)
         if trainer.step % config.validate_every == 0 or over:
             if log:
-                # Where files lay on this machine is nobody else's business.
-                settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("data", "out", "init")}
+                settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in UNSAID}
                 recipe = {"recipe": json.dumps(settings)}
                 ratio = -math.inf
                 if source.validation:

@@ -46,7 +46,8 @@ class PhotoSet:
 
     def split(self, holdout: int, names: list[str]) -> tuple[PhotoSet, PhotoSet]:
         """(training, held out): the ``holdout`` photos whose names have the smallest SHA-256, so that every run
-        agrees."""
+        agrees; of a small set a quarter at most."""
+        holdout = min(holdout, len(names) // 4)
         order = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode()).digest())
         held = torch.zeros(len(names), dtype=torch.bool)
         held[order[:holdout]] = True
@@ -89,15 +90,14 @@ def load_photos(folder: str | Path, size: int, *, progress: bool = True) -> tupl
 
     Raises:
         FileNotFoundError: the folder holds no part.
-        ValueError: a manifest lacks a column, a file cannot be read, or a mask is not as large as its photo.
+        ValueError: a manifest is missing or lacks a column, a file cannot be read, a mask is not as large as its photo,
+            or none has foreground.
     """
     rows = list(_rows(Path(folder)))
     if not rows:
         raise FileNotFoundError(
             f"{folder} holds no photos: expected part-*.zip, or a folder with manifest.csv, images/, masks/"
         )
-    if lacking := sorted({"id", "source", "mask_ids"} - rows[0][0].keys()):
-        raise ValueError(f"a manifest in {folder} has no column {' and no column '.join(lacking)}")
     names: list[str] = []
     sources: list[str] = []
     sides: list[float] = []
@@ -119,6 +119,8 @@ def load_photos(folder: str | Path, size: int, *, progress: bool = True) -> tupl
                 names.append(row["id"])
                 sources.append(row["source"])
                 sides.append(side)
+    if not photos:
+        raise ValueError(f"no photo in {folder} has a mask with foreground")
     numbers = {source: i for i, source in enumerate(sorted(set(sources)))}
     return (
         PhotoSet(
@@ -164,10 +166,20 @@ def _open(read: Callable[[str], bytes], name: str, mode: str) -> Image.Image:
 def _rows(folder: Path) -> Iterator[tuple[dict[str, str], Callable[[str], bytes]]]:
     """Each manifest row with a function that reads a file of its part."""
     for archive in sorted(folder.glob("part-*.zip")):
-        file = zipfile.ZipFile(archive)
-        for row in csv.DictReader(io.StringIO(file.read("manifest.csv").decode("utf-8-sig"))):
+        try:
+            file = zipfile.ZipFile(archive)
+            text = file.read("manifest.csv").decode("utf-8-sig")
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise ValueError(f"{archive} is no archive of photos with a manifest.csv: {error}") from error
+        for row in _manifest(text, archive):
             yield row, file.read
-    for manifest in sorted([*folder.glob("manifest.csv"), *folder.glob("*/manifest.csv")]):
-        with manifest.open(newline="", encoding="utf-8-sig") as text:
-            for row in csv.DictReader(text):
-                yield row, lambda name, part=manifest.parent: (part / name).read_bytes()  # type: ignore[misc]
+    for path in sorted([*folder.glob("manifest.csv"), *folder.glob("*/manifest.csv")]):
+        for row in _manifest(path.read_text(encoding="utf-8-sig"), path):
+            yield row, lambda name, part=path.parent: (part / name).read_bytes()  # type: ignore[misc]
+
+
+def _manifest(text: str, path: Path) -> csv.DictReader[str]:
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    if lacking := sorted({"id", "source", "mask_ids"} - set(rows.fieldnames or [])):
+        raise ValueError(f"the manifest of {path} has no column {' and no column '.join(lacking)}")
+    return rows

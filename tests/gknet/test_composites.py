@@ -51,12 +51,12 @@ def test_a_folder_without_photos_says_what_is_expected(tmp_path: Path) -> None:
 
 def test_split_is_disjoint_complete_and_the_same_every_time(photos: PhotoSet) -> None:
     names = [f"p{i}" for i in range(8)]
-    training, held = photos.split(3, names)
-    assert len(training.photos) == 5 and len(held.photos) == 3
+    training, held = photos.split(2, names)
+    assert len(training.photos) == 6 and len(held.photos) == 2
     assert len(training.masks) + len(held.masks) == len(photos.masks)
     everything = {p.numpy().tobytes() for p in photos.photos}
     assert {p.numpy().tobytes() for p in torch.cat([training.photos, held.photos])} == everything
-    assert torch.equal(held.photos, photos.split(3, names)[1].photos)
+    assert torch.equal(held.photos, photos.split(400, names)[1].photos), "at most a quarter"
     for part in (training, held):  # masks still belong to their photo
         for mask, owner in zip(part.masks, part.owner, strict=True):
             assert any(

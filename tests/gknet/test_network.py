@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from gknet import variants
 from gknet.attention import S2AM
 from gknet.kernels import ConcatFusion, KernelPredictionBlock, SelectiveCorrelationFusion
 from gknet.layers import fold, fold_batch_norm
-from gknet.network import GKNet
+from gknet.network import GKNet, GKNetConfig
 from gknet.reference import LongDistanceReference, position_encoding
 
 SIDE = 64
@@ -44,6 +45,21 @@ def name(request: pytest.FixtureRequest) -> str:
 def test_starts_as_the_identity(name: str) -> None:
     composite, mask = inputs()
     assert torch.equal(variants.create(name).eval()(composite, mask), composite)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"unshuffle": 2},
+        {"trunk": 128},
+        {"decoder_levels": 3},
+        {"looks": 2, "statistics_tokens": 4},
+        {"looks": 2, "output": "tone"},
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="need the tone output"):
+        GKNetConfig(**settings)
 
 
 def test_background_is_the_composites_bit_for_bit(name: str) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 from safetensors import safe_open
 
 from gknet import train, variants, weights
@@ -107,6 +109,19 @@ def test_another_runs_checkpoint_is_refused(photos: Path, tmp_path: Path) -> Non
     train.run(config(photos, tmp_path, lr=1e-5, seed=5), resume=False)
 
 
+def test_another_networks_checkpoint_is_refused(photos: Path, tmp_path: Path) -> None:
+    train.run(config(photos, tmp_path, steps=1), resume=True)
+    weights.save(tmp_path / "other.safetensors", variants.create("gknet-kpb"), {})
+    with pytest.raises(ValueError, match="is of another network.*--init"):
+        train.run(config(photos, tmp_path, init=str(tmp_path / "other.safetensors")), resume=True)
+
+
+def test_a_run_that_diverges_says_so(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the loss is nan at step .*--lr"):
+        train.run(config(photos, tmp_path, lr=1e30, warmup=0, clip=0.0, steps=20), resume=True)
+    assert not (tmp_path / "best.safetensors").exists()
+
+
 def test_what_ends_on_another_process_is_saved(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     overs = iter([False, False, True])
     monkeypatch.setattr(train, "_agreed", lambda over, device: next(overs))
@@ -128,9 +143,10 @@ def test_an_endless_run_is_refused(photos: Path, tmp_path: Path) -> None:
 def test_paper_config_is_section_4_1() -> None:
     paper = train.TrainConfig(data="", out="", **train.PAPER)
     assert (paper.model, paper.size, paper.batch, paper.epochs) == ("gknet", 256, 16, 120)
-    assert (paper.lr, paper.betas, paper.eps, paper.weight_decay) == (1e-4, (0.9, 0.999), 1e-8, 0.0)
+    assert (paper.lr, paper.weight_decay) == (1e-4, 0.0)
     assert (paper.schedule, paper.warmup, paper.clip) == ("constant", 0, 0.0)
     trainer = train.Trainer(paper, torch.device("cpu"))
+    assert (trainer.optimizer.defaults["betas"], trainer.optimizer.defaults["eps"]) == ((0.9, 0.999), 1e-8)
     for step in (0, 1000, 100_000):
         trainer.step = step
         assert trainer.learning_rate() == 1e-4
@@ -186,6 +202,30 @@ def test_epochs_and_held_out_triples(shared_data: Path, tmp_path: Path) -> None:
     resumed = next(source.batches(4))
     assert torch.equal(batches[4].composite, resumed.composite), "a resumed epoch goes on in the same order"
     assert not torch.equal(batches[0].composite, batches[5].composite), "every epoch has its own order"
+
+
+def test_composites_of_a_held_out_photo_are_not_trained_on(tmp_path: Path) -> None:
+    folders = [tmp_path / "HSet" / kind for kind in ("composite_images", "masks", "real_images")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    names = []
+    for photo in range(12):
+        colour = (20 * photo, 255 - 20 * photo, 128)
+        Image.new("RGB", (40, 40), colour).save(folders[2] / f"p{photo}.png")
+        Image.new("L", (40, 40), 255).save(folders[1] / f"p{photo}_1.png")
+        for n in range(4):
+            names.append(f"p{photo}_1_{n}.png")
+            Image.new("RGB", (40, 40), colour).save(folders[0] / names[-1])
+    (tmp_path / "HSet" / "HSet_train.txt").write_text("\n".join(names))
+    settings = config(tmp_path, tmp_path / "out", steps=0, epochs=1, holdout=6, size=32, batch=4)
+    source = train.open_source(settings, torch.device("cpu"), 0, 1)
+
+    def colours(batches: Iterable[Batch]) -> set[tuple[float, ...]]:
+        return {tuple(picture[:, 0, 0].tolist()) for batch in batches for picture in batch.real}
+
+    held = colours(source.validation)
+    assert 2 <= len(held) <= 6 and source.epoch >= 6
+    assert not held & colours(itertools.islice(source.batches(0), source.epoch))
 
 
 WORKER = """
