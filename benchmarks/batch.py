@@ -136,7 +136,8 @@ def main(copies: int, json_file: Path | None) -> None:
             with cluster(workers) as environment:
                 title = f"{workers} by Ray"
                 found[title] = figures(photos, folder / title, "ray", workers, environment)
-                handing = driver(folder / title, environment)
+                if workers == 2:
+                    handing = driver(folder / title, environment)
     click.echo(f"{'':<26}" + "".join(f"{title:>12}" for title in found))
     for row in next(iter(found.values())):
         click.echo(f"{row:<26}" + "".join(f"{column[row]:>12.3f}" for column in found.values()))

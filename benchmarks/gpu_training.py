@@ -26,7 +26,7 @@ from gknet import weights
 from gknet.data.composites import AS_IS, PASTED, Batch, Composer, CompositesConfig
 from gknet.data.photos import PhotoSet, load_photos
 from gknet.data.transfers import LIGHT_SCALE
-from gknet.experts import one
+from gknet.experts import single
 from gknet.layers import batch_norms
 from gknet.losses import foreground_mse
 from gknet.network import GKNet
@@ -232,7 +232,7 @@ def main(
         composers.append({part: Composer(training, size=size, config=config) for part, config in seen.items()})
         judged |= {f"{name} {size}": pool for name, pool in pools(training, held, size, pictures).items()}
     torch.manual_seed(0)
-    model = one(weights.load(init, device), expert)
+    model = single(weights.load(init, device), expert == "pasted")
     model.encoder.to(memory_format=torch.channels_last)
     average = copy.deepcopy(model).requires_grad_(False)
     out.mkdir(parents=True, exist_ok=True)

@@ -20,9 +20,11 @@ from torch.utils.data import DataLoader
 from gknet import Harmonizer
 from gknet.data import composites
 from gknet.data.composites import Batch, Composer, CompositesConfig
-from gknet.data.iharmony4 import IHarmony4, read_triples
+from gknet.data.iharmony4 import read_triples
 from gknet.data.photos import PhotoSet, load_photos
-from gknet.data.transfers import linear_to_srgb, srgb_to_linear
+from gknet.data.transfers import linear_to_srgb, srgb_to_linear, to_lab
+from gknet.data.triples import IHarmony4
+from gknet.evaluate import WORSE
 
 SIZE = 256
 AS_IS, PASTED = (replace(config, crop=(1.0, 1.0)) for config in (composites.AS_IS, composites.PASTED))
@@ -89,12 +91,6 @@ def regraded(photos: Batch) -> Batch:
     return Batch(out[kept], photos.mask[kept], photos.real[kept])
 
 
-def fmse(pictures: Tensor, batch: Batch) -> Tensor:
-    """[B], 0..255 scale."""
-    error = ((pictures - batch.real) ** 2).mean(1, keepdim=True) * batch.mask
-    return 255**2 * error.sum((1, 2, 3)) / batch.mask.sum((1, 2, 3)).clamp_min(1)
-
-
 def harmonize(harmonizer: Harmonizer, batch: Batch, pasted: bool | None = None) -> Tensor:
     """Each picture as a document, [B, 3, H, W], of 8-bit values; ``pasted`` as :class:`Harmonizer` takes it."""
     pictures = (batch.composite * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
@@ -117,14 +113,14 @@ def shifts(batch: Batch) -> dict[str, np.ndarray]:
     """What was done to each foreground: fMSE, the mean's change in L*, in hue (degrees) and in chroma."""
     rows = []
     for composite, real, mask in zip(batch.composite, batch.real, batch.mask[:, 0] > 0, strict=True):
-        lab = [composites.to_lab(x[:, mask].T).mean(0) for x in (real, composite)]
+        lab = [to_lab(x[:, mask].T).mean(0) for x in (real, composite)]
         hue = [math.degrees(math.atan2(float(x[2]), float(x[1]))) for x in lab]
         chroma = [float(x[1:].norm()) for x in lab]
         turned = (hue[1] - hue[0] + 180) % 360 - 180 if min(chroma) > 4 else math.nan  # grey has no hue
         rows.append((float(lab[1][0] - lab[0][0]), turned, chroma[1] - chroma[0]))
     light, hue_, chroma_ = np.array(rows).T
     size = batch.mask.mean((1, 2, 3)).numpy() * 100
-    error = fmse(batch.composite, batch).numpy()
+    error = (255**2 * batch.fmse(batch.composite)).numpy()
     return {"fMSE": error, "L* shift": light, "hue shift": hue_, "chroma shift": chroma_, "foreground %": size}
 
 
@@ -136,7 +132,7 @@ def joined(batches: list[Batch]) -> Batch:
 def hard_cases(batch: Batch) -> dict[str, Tensor]:
     """Which composites are of which hard kind, [B] bool each; kinds overlap. All but the sizes are of the background,
     by means of its CIE L*a*b*."""
-    lab = composites.to_lab(batch.real.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    lab = to_lab(batch.real.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     background = 1 - batch.mask
     weight = background / background.sum((2, 3), keepdim=True).clamp_min(1)
 
@@ -164,13 +160,13 @@ def report(
     """Print the fMSE ratio, the gain in dB, the share made worse and by how many grey levels foregrounds come out too
     bright, of all and of those of each kind."""
     out = harmonize(harmonizer, batch, pasted)
-    after, before = fmse(out, batch), fmse(batch.composite, batch)
+    after, before = (255**2 * batch.fmse(x) for x in (out, batch.composite))
 
     def psnr(x: Tensor) -> Tensor:
         return -10 * ((x - batch.real) ** 2).mean((1, 2, 3)).clamp_min(1e-10).log10()
 
     gain = psnr(out) - psnr(batch.composite)
-    worse = (after > 1.1 * before).float()
+    worse = (after > WORSE * before).float()
     area = batch.mask.sum((1, 2, 3)).clamp_min(1)
     brighter = 255 * ((out - batch.real).mean(1, keepdim=True) * batch.mask).sum((1, 2, 3)) / area
     for label, rows in {name: torch.ones(len(out), dtype=torch.bool), **(kinds or {})}.items():

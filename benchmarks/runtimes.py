@@ -44,9 +44,9 @@ def torch_run(name: str) -> Run:
     from torch.nn.utils import convert_conv2d_weight_memory_format
 
     from gknet import Harmonizer
-    from gknet.experts import one
+    from gknet.experts import single
 
-    network = one(Harmonizer.load("gknet-lite", "cpu").network)
+    network = single(Harmonizer.load("gknet-lite", "cpu").network)
     if "plain layout" in name:
         convert_conv2d_weight_memory_format(network, torch.contiguous_format)
 
@@ -93,12 +93,12 @@ def export(model: str) -> None:
     import torch
 
     from gknet import Harmonizer
-    from gknet.experts import one
+    from gknet.experts import single
 
     mask = torch.zeros(1, 1, SIDE, SIDE)
     with torch.no_grad():
         program = torch.onnx.export(
-            one(Harmonizer.load("gknet-lite", "cpu").network), (torch.rand(1, 3, SIDE, SIDE), mask), dynamo=True
+            single(Harmonizer.load("gknet-lite", "cpu").network), (torch.rand(1, 3, SIDE, SIDE), mask), dynamo=True
         )
     assert program is not None
     program.save(model)

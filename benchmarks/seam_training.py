@@ -17,11 +17,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gknet import weights
-from gknet.data.composites import LEFT, Composer, CompositesConfig
+from gknet.data.composites import LEAST_AREA, Composer, CompositesConfig
 from gknet.data.jpeg import compress
 from gknet.data.pasting import paste
 from gknet.data.photos import PhotoSet, load_photos
-from gknet.experts import Experts, one
+from gknet.experts import Experts, single
 from gknet.layers import blur, soften
 from gknet.network import hard
 from gknet.seam import SeamReader, pieces
@@ -79,8 +79,8 @@ def draw(composer: Composer, seed: int) -> tuple[Tensor, Tensor]:
     rows = ((kind < PASTED) & (torch.rand(BATCH, generator=generator) < 0.5)).nonzero()[:, 0]
     if len(rows):  # a selection that ends within the object: on both sides of the seam is the same
         within = (blur(mask[rows], integer(1, 4)) > 0.999).float()
-        left = within.mean((1, 2, 3)) > LEFT
-        rows, within = rows[left], within[left]
+        enough = within.mean((1, 2, 3)) > LEAST_AREA
+        rows, within = rows[enough], within[enough]
         composite[rows], mask[rows] = real[rows].lerp(composite[rows], within), within
     rows = (kind == 1).nonzero()[:, 0]
     if len(rows):
@@ -90,9 +90,9 @@ def draw(composer: Composer, seed: int) -> tuple[Tensor, Tensor]:
         soft = softness(0)
         margin = max(integer(1, 6), soft)  # beyond which a foreground has no colours
         laid, _, opacity = paste(composite[rows], real[rows], mask[rows], margin=margin, softness=soft)
-        left = opacity.mean((1, 2, 3)) > LEFT
-        composite[rows[left]], mask[rows[left]] = laid[left], opacity[left]
-        kind[rows[~left]] = 0
+        enough = opacity.mean((1, 2, 3)) > LEAST_AREA
+        composite[rows[enough]], mask[rows[enough]] = laid[enough], opacity[enough]
+        kind[rows[~enough]] = 0
     rows = (kind == 3).nonzero()[:, 0]
     if len(rows):
         cut = (blur(mask[rows], integer(0, 3)) > 0.999).float()  # the more is cut off, the less comes along
@@ -175,7 +175,7 @@ def main(data: str, in_place: str, pasted: str, out: Path, composites: int) -> N
     photos, names = load_photos(data, max(SIZES) * 9 // 8)
     training, held = photos.split(400, names)
     torch.manual_seed(0)
-    parts = one(weights.load(in_place), "in_place"), one(weights.load(pasted), "pasted")
+    parts = single(weights.load(in_place), pasted=False), single(weights.load(pasted))
     experts = Experts(parts[0].config)
     for mine, given in zip((experts.in_place, experts.pasted), parts, strict=True):
         mine.load_state_dict(given.state_dict())

@@ -24,7 +24,7 @@ def main(repeat: int, path: Path | None) -> None:
     """Print a table. Untrained weights: neither figure depends on them. FLOP = 2 x multiply-adds of convolutions and
     matrix products; kernel modulation is added by its definition."""
     rows = []
-    for name in variants.names():
+    for name in variants.VARIANTS:
         model = variants.create(name).eval()
         config = model.config
         composite, mask = torch.rand(1, 3, 256, 256), torch.zeros(1, 1, 256, 256)

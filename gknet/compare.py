@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from tqdm import tqdm
 
 from gknet import baselines
 from gknet.data.files import upright
-from gknet.data.iharmony4 import DataError, index_images, open_image, read_triples
+from gknet.data.iharmony4 import DataError, find_predictions, index_images, open_image, read_triples
 
 _SIDE = 640
 """Longest side of a picture on the page, pixels."""
+_SHAPE = 0.02
+"""Up to which share the ratio of a result's sides may differ from its composite's: sizes are rounded."""
 
 
 @dataclass(frozen=True)
@@ -51,29 +54,45 @@ class Method:
     """A method by name: a built-in baseline, a folder of results named like the composites, or weights.
 
     Raises:
+        DataError: the folder lacks a result (:func:`gknet.data.iharmony4.find_predictions`).
         ValueError: there is none of that name.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, composites: Sequence[Composite]) -> None:
         self.name = name
-        self._results = index_images(Path(name)) if Path(name).is_dir() else {}
+        self._results: dict[Composite, Path] = {}
         self._network = None
-        if name not in baselines.BASELINES and not self._results:
+        if name in baselines.BASELINES:
+            return
+        if Path(name).is_dir():
+            parts = [composite.name.rpartition("/") for composite in composites]
+            found = find_predictions(Path(name), [(subset, stem) for subset, _, stem in parts])
+            self._results = dict(zip(composites, found, strict=True))
+        else:
             from gknet.harmonizer import Harmonizer
 
             self._network = Harmonizer.load(name, "auto")
 
     def __call__(self, composite: Composite) -> Image.Image:
-        """The method's picture. Raises DataError where a folder has none, or one of another shape."""
+        """The method's picture.
+
+        Raises:
+            DataError: a file cannot be read, a result is of another shape than its composite, or the composite cannot
+                be harmonized; the message names it.
+        """
         image = open_image(composite.image, "RGB", upright)
         if self._results:
-            result = self._results.get(Path(composite.name).name)
-            if result is None:
-                raise DataError(f"{self.name} has no picture named {Path(composite.name).name}")
-            return open_image(result, "RGB", upright)
+            result = open_image(self._results[composite], "RGB", upright)
+            if abs(result.width / result.height * image.height / image.width - 1) > _SHAPE:
+                sizes = f"{result.width}x{result.height}, the composite {image.width}x{image.height}"
+                raise DataError(f"{self._results[composite]} is {sizes}: results must be of their composites' shape")
+            return result
         mask = open_image(composite.mask, "L", upright).resize(image.size, Image.Resampling.BICUBIC)
         if self._network is not None:
-            harmonized = self._network(image, mask)
+            try:
+                harmonized = self._network(image, mask)
+            except (ValueError, ArithmeticError) as error:
+                raise DataError(f"{composite.name}: {error}") from error
             assert isinstance(harmonized, Image.Image)
             return harmonized
         pixels: npt.NDArray[np.uint8] = baselines.BASELINES[self.name](np.asarray(image), np.asarray(mask) > 127)
@@ -84,7 +103,7 @@ def write_page(out: Path, composites: list[Composite], methods: list[Method]) ->
     """Make the page in a folder: index.html and pictures whose names and order tell nothing.
 
     Raises:
-        DataError: a picture cannot be read or is missing.
+        DataError: of :class:`Method`.
         OSError: the folder cannot be written to.
     """
     (out / "images").mkdir(parents=True, exist_ok=True)
@@ -122,7 +141,8 @@ def command(a: str, b: str, data: Path, output: Path) -> None:
     if a == b:
         raise click.UsageError(f"A and B are both {a}: name two methods")
     try:
-        write_page(output, read_composites(data), [Method(a), Method(b)])
-    except (ValueError, ArithmeticError, OSError) as error:
+        composites = read_composites(data)
+        write_page(output, composites, [Method(name, composites) for name in (a, b)])
+    except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"open {output / 'index.html'}")

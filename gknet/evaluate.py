@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gknet import baselines, metrics
-from gknet.data.iharmony4 import DataError, Triple, index_images, open_image, read_triples, resize_image, resize_mask
+from gknet.data.iharmony4 import Triple, find_predictions, open_image, read_triples, resize_image, resize_mask
 
 if TYPE_CHECKING:
     from gknet.harmonizer import Harmonizer
@@ -85,12 +84,12 @@ class Row:
 
     @property
     def fmse_ratio(self) -> float:
-        """Mean fMSE over the composites' mean fMSE; NaN where those are perfect."""
+        """Mean fMSE divided by the composites' mean fMSE; NaN where those are perfect."""
         return self.fmse / self.composite_fmse if self.composite_fmse else float("nan")
 
     @property
     def psnr_gain(self) -> float:
-        """Mean PSNR over the composites' mean PSNR, dB."""
+        """Mean PSNR less the composites' mean PSNR, dB."""
         return self.psnr - self.composite_psnr
 
 
@@ -226,33 +225,14 @@ def baseline_method(name: str) -> Predict:
 
 
 def predictions_method(folder: Path, triples: Sequence[Triple]) -> Predict:
-    """Another method's results as a method: image files named like the composites, with any usual extension.
-
-    They lie in ``folder/<sub-set>/`` or right in ``folder``. Files of another size are resized bicubic.
+    """Another method's results (:func:`gknet.data.iharmony4.find_predictions`) as a method. Files of another size are
+    resized bicubic.
 
     Raises:
-        DataError: a prediction is missing, or a file right in ``folder`` could belong to two sub-sets.
+        DataError: one is missing, or could belong to two sub-sets.
     """
-    flat = index_images(folder)
-    by_subset = {subset: index_images(folder / subset) for subset in {triple.subset for triple in triples}}
-    stems = Counter(Path(triple.name).stem for triple in triples)
-    files: dict[Triple, Path] = {}
-    missing: list[str] = []
-    for triple in triples:
-        stem = Path(triple.name).stem
-        path = by_subset[triple.subset].get(stem) or flat.get(stem)
-        if path is None:
-            missing.append(f"{triple.subset}/{stem}")
-        elif path.parent == folder and stems[stem] > 1:
-            raise DataError(f"{path} could belong to several sub-sets; put predictions into {folder}/<sub-set>/")
-        else:
-            files[triple] = path
-    if missing:
-        shown = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-        raise DataError(
-            f"{folder} lacks {len(missing)} of {len(triples)} predictions: {shown}; "
-            "files must be named like the composites, right in the folder or in sub-set folders"
-        )
+    found = find_predictions(folder, [(triple.subset, Path(triple.name).stem) for triple in triples])
+    files = dict(zip(triples, found, strict=True))
 
     def predict(triples: Sequence[Triple], composites: Images, masks: Masks) -> Images:
         size = composites.shape[1]

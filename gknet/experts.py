@@ -46,8 +46,6 @@ class Experts(nn.Module):
         return torch.cat([self.of(self.reads_paste(picture, its))(picture, its) for picture, its in pictures])
 
 
-def one(network: GKNet | Experts, expert: str = "pasted") -> GKNet:
-    """A single network to go on training: of two experts the one called ``expert``, "pasted" or "in_place"."""
-    if not isinstance(network, Experts):
-        return network
-    return {"pasted": network.pasted, "in_place": network.in_place}[expert]
+def single(network: GKNet | Experts, pasted: bool = True) -> GKNet:
+    """A single network to go on training: of two experts the one for pastes, or the other."""
+    return network.of(pasted) if isinstance(network, Experts) else network

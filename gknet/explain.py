@@ -15,9 +15,9 @@ from torch import Tensor
 
 from gknet import figures, inside, upsampling
 from gknet.color import document_space
-from gknet.data.composites import to_lab
 from gknet.data.files import upright
 from gknet.data.iharmony4 import DataError, open_image
+from gknet.data.transfers import to_lab
 from gknet.experts import Experts
 from gknet.figures import Values
 from gknet.harmonizer import Harmonizer, checked
@@ -29,6 +29,8 @@ _SIDE = 256
 """Longest side of a picture in a figure, pixels."""
 _CELLS = 16
 """Most rows and columns of attention that the page carries."""
+_HEAVIEST = 3
+"""Channels shown of those that SCF weighs heaviest."""
 _GREY = 4.0
 """Chroma below which a colour's hue means nothing."""
 
@@ -50,7 +52,7 @@ def kernel_clusters(level: Level, clusters: int = figures.CATEGORIES) -> npt.NDA
     return numbered
 
 
-def strangeness(level: Level) -> float:
+def distance_from_identity(level: Level) -> float:
     """Mean distance of the level's kernels from the identity: of all taps, 0 = kernels that change nothing."""
     channels = level.before.shape[0]
     kernels = level.kernels.float().unflatten(0, (channels, -1))
@@ -111,12 +113,12 @@ def kernels_figure(seen: Inside) -> list[Row]:
     for number, level in enumerate(seen.levels, 1):
         labels = kernel_clusters(level)
         h, w = labels.shape
-        text = f"{number}: {w}x{h}, off by {strangeness(level):.3f}, {column_share(level):.0%} by column"
+        text = f"{number}: {w}x{h}, off by {distance_from_identity(level):.3f}, {column_share(level):.0%} by column"
         row.append((text, figures.categories(labels)))
     return [row]
 
 
-def features_figure(seen: Inside, most: int = 3) -> list[Row]:
+def features_figure(seen: Inside) -> list[Row]:
     """Fig. 10: of each level what modulation changes, and the channels that SCF weighs heaviest and lightest.
 
     The paper puts SCF's weights beside decoder feature maps. Here they stand beside the maps that they multiply: the
@@ -132,7 +134,7 @@ def features_figure(seen: Inside, most: int = 3) -> list[Row]:
             sides = (("E", fusion.encoder, fusion.encoder_weights), ("KPB", fusion.previous, fusion.previous_weights))
             for name, maps, weights in sides:
                 order = weights.argsort(descending=True).tolist()
-                for channel in [*order[:most], *order[-1:]]:
+                for channel in [*order[:_HEAVIEST], *order[-1:]]:
                     values = _array(maps[channel])
                     limit = max(float(np.abs(values).max()), 1e-12)
                     row.append((f"S_{name} {channel}: {weights[channel]:.2f}", figures.signed(values, limit)))
@@ -142,8 +144,7 @@ def features_figure(seen: Inside, most: int = 3) -> list[Row]:
 
 def attention_figure(seen: Inside, cell: tuple[int, int], composite: Values) -> list[Row]:
     """Fig. 11: where the cell (row, column) of the deepest feature looks, a row a layer, a column a head."""
-    if seen.attention is None:
-        return []
+    assert seen.attention is not None
     height, width = seen.grid
     marked = _picture(composite)
     scale_x, scale_y = marked.width / width, marked.height / height

@@ -11,7 +11,7 @@ _CACHED = 1 << 15
 
 
 def conv_block(inputs: int, outputs: int, *, norm: bool, kernel: int = 3) -> nn.Sequential:
-    """Convolution, batch norm when ``norm``, SiLU. [B, inputs, H, W] -> [B, outputs, H, W]."""
+    """Convolution, batch norm when ``norm``, SiLU (OPEN in the paper). [B, inputs, H, W] -> [B, outputs, H, W]."""
     layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=not norm)]
     if norm:
         layers.append(nn.BatchNorm2d(outputs))

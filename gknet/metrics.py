@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 PSNR_CAP = 100.0
 """PSNR of identical images, dB: infinity would make every mean infinite. One sample of a 256x256 image that is off by
-one level already means 101 dB, so the cap changes nothing but the perfect."""
+one level already means 101 dB, so the cap lowers nothing that is further from perfect than that."""
 
 Figures = npt.NDArray[np.float64]
 

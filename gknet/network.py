@@ -140,7 +140,7 @@ class UpBlock(nn.Module):
 
     def forward(self, deeper: Tensor, encoder: Tensor, mask: Tensor) -> Tensor:
         """``F_D^{l-1}`` [B, C_{l-1}, H/2, W/2] and ``F_E^l`` [B, C_l, H, W] -> ``F_D^l`` [B, C_l, H, W]."""
-        # Convolving before growing gives the same reach at a quarter of the cost.
+        # OPEN in the paper: convolving before growing gives the same reach at a quarter of the cost.
         features: Tensor = self.convs(torch.cat([resize(self.up(deeper), encoder), encoder], 1))
         return features if self.attention is None else self.attention(features, resize(mask, features))
 
@@ -256,8 +256,8 @@ class GKNet(nn.Module):
         """
         inside = hard(mask)
         changed, memory = composite, None
-        for left in reversed(range(self.config.looks)):
-            change, memory = self._look(composite, changed, inside, memory, left)
+        for remaining in reversed(range(self.config.looks)):
+            change, memory = self._look(composite, changed, inside, memory, remaining)
             changed = (changed + change).to(composite.dtype)
         # I_h = decoder * M + (1 - M) * I_c: a lerp for soft masks, a select for the background (sec. 3.1).
         return torch.where(mask > 0, torch.lerp(composite, changed, mask), composite)
@@ -268,7 +268,7 @@ class GKNet(nn.Module):
         changed: Tensor,
         inside: Tensor,
         memory: Tensor | None,
-        left: int,
+        remaining: int,
     ) -> tuple[Tensor, Tensor | None]:
         """A look at the composite with its foreground as changed so far, and how many are left after it: what is to be
         added to ``changed``, all of it [B, 3, H, W], and what the next look remembers of this one."""
@@ -278,13 +278,13 @@ class GKNet(nn.Module):
             small, small_mask = F.avg_pool2d(small, factor), F.avg_pool2d(small_mask, factor)
         # Every other look sees a mirrored picture: then what one gets wrong the next does not get wrong alike. It can,
         # as it decides a global tone, which has no left and right.
-        if left % 2 == 1:
+        if remaining % 2 == 1:
             small, small_mask = small.flip(-1), small_mask.flip(-1)
         features = self._encode(small, small_mask)  # deepest first
         statistics = tokens = None
         if self.statistics is not None:
             statistics = self.statistics(small, small_mask, features, memory)
-            if left or self.global_only:
+            if remaining or self.global_only:
                 return self._tone(changed, self._global(statistics)), statistics
             tokens = self.tokens(statistics).unflatten(1, (self.config.statistics_tokens, -1))
         reference = features[0] if self.reference is None else self.reference(features[0], tokens)

@@ -117,12 +117,11 @@ def judge(network: GKNet, batches: list[Batch]) -> tuple[float, float]:
     with torch.no_grad():
         for batch in batches:
             harmonized = network(batch.composite, batch.mask).float().clamp(0, 1)
-            area = batch.mask.sum((1, 2, 3)).clamp_min(1)
-            after, before = (((x - batch.real) ** 2).mean(1, keepdim=True) for x in (harmonized, batch.composite))
-            error += float(((after * batch.mask).sum((1, 2, 3)) / area).sum())
-            untouched += float(((before * batch.mask).sum((1, 2, 3)) / area).sum())
+            error += float(batch.fmse(harmonized).sum())
+            untouched += float(batch.fmse(batch.composite).sum())
+            after, before = (((x - batch.real) ** 2).mean((1, 2, 3)) for x in (harmonized, batch.composite))
             floor = 1e-7  # a picture without error must not outweigh all others
-            ratio = (before.mean((1, 2, 3)) + floor) / (after.mean((1, 2, 3)) + floor)
+            ratio = (before + floor) / (after + floor)
             gain += float((10 * ratio.log10()).sum())
     return error / untouched, gain / sum(len(batch.mask) for batch in batches)
 
@@ -155,14 +154,14 @@ class Trainer:
         from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
         from gknet import variants, weights
-        from gknet.experts import one
+        from gknet.experts import single
 
         self.config, self.device = config, device
         self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         if config.batch % self.world:
             raise ValueError(f"a batch of {config.batch} does not divide among {self.world} processes")
         torch.manual_seed(config.seed)
-        model = one(weights.load(config.init)) if config.init else variants.create(config.model)
+        model = single(weights.load(config.init)) if config.init else variants.create(config.model)
         self.model: GKNet = model.to(device)
         if config.global_only and self.model.statistics is None:
             raise ValueError("this network has no global tone to train alone: leave out --global-only")
@@ -321,7 +320,8 @@ def iharmony4_source(config: TrainConfig, device: torch.device, rank: int, world
     from torch.utils.data import DataLoader, Subset
 
     from gknet.data.composites import Batch
-    from gknet.data.iharmony4 import IHarmony4, read_triples
+    from gknet.data.iharmony4 import read_triples
+    from gknet.data.triples import IHarmony4
 
     triples = read_triples(Path(config.data), "train")
     triples.sort(key=lambda triple: hashlib.sha256(triple.real.name.encode()).digest())  # every run holds out the same

@@ -37,11 +37,6 @@ VARIANTS: dict[str, GKNetConfig] = {
 }
 
 
-def names() -> list[str]:
-    """Names that :func:`create` takes."""
-    return list(VARIANTS)
-
-
 def create(name: str) -> GKNet:
     """A fresh network by name, starting at the identity.
 
@@ -49,5 +44,5 @@ def create(name: str) -> GKNet:
         ValueError: no variant has this name.
     """
     if name not in VARIANTS:
-        raise ValueError(f"no network is named {name!r}; choose one of {', '.join(names())}")
+        raise ValueError(f"no network is named {name!r}; choose one of {', '.join(VARIANTS)}")
     return GKNet(VARIANTS[name])

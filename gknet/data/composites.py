@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,14 +27,14 @@ from gknet.data.transfers import (
     Transfer,
     luma,
     photographic,
-    srgb_to_linear,
+    to_lab,
 )
 from gknet.layers import blur
 
 Draw = Callable[..., Tensor]
 """(*shape) -> random numbers."""
 
-LEFT = 1e-3
+LEAST_AREA = 1e-3
 """Share of the picture that a pasted foreground must fill: one that is too thin stays where it stands."""
 
 
@@ -119,6 +120,11 @@ class Batch:
     mask: Tensor
     real: Tensor
 
+    def fmse(self, pictures: Tensor) -> Tensor:
+        """Pictures' mean squared error over each foreground, soft edges by their opacity: [B], for values of 0..1."""
+        error = ((pictures - self.real) ** 2).mean(1, keepdim=True) * self.mask
+        return error.sum((1, 2, 3)) / self.mask.sum((1, 2, 3)).clamp_min(1)
+
 
 @dataclass
 class Change:
@@ -155,6 +161,24 @@ class Change:
         return out
 
 
+class Groups(NamedTuple):
+    """Things sorted by their group, so that drawing one of a group is one random number in a range."""
+
+    order: Tensor
+    first: Tensor
+    size: Tensor
+
+    @classmethod
+    def of(cls, group: Tensor, groups: int) -> Groups:
+        """Each thing's group [N] of so many."""
+        size = torch.bincount(group, minlength=groups)
+        return cls(torch.argsort(group, stable=True), size.cumsum(0) - size, size)
+
+    def pick(self, group: Tensor, random: Tensor) -> Tensor:
+        """One thing of each of these groups, by a number in 0..1."""
+        return self.order[self.first[group] + (random * self.size[group]).long()]
+
+
 class Composer:
     """Makes batches of random composites: the same seed, the same batch.
 
@@ -169,19 +193,10 @@ class Composer:
         self.photos = photos
         self.size = size
         self.config = config or CompositesConfig()
-        # Masks sorted by source, so that a reference of the same source is one random number in a range.
-        source = photos.source[photos.owner]
-        self._by_source = torch.argsort(source, stable=True)
-        counts = torch.bincount(source, minlength=int(photos.source.max()) + 1)
-        self._first = counts.cumsum(0) - counts
-        self._count = counts
+        self._by_source = Groups.of(photos.source[photos.owner], int(photos.source.max()) + 1)
         of_source = torch.bincount(photos.source)[photos.source].float()
         self._reached = torch.cumsum(of_source**-self.config.balance, 0)  # by a photo and those before it
-        # Masks sorted by photo: how many masks a photo has makes it no likelier.
-        self._by_photo = torch.argsort(photos.owner, stable=True)
-        per_photo = torch.bincount(photos.owner, minlength=len(photos.photos))
-        self._photo_first = per_photo.cumsum(0) - per_photo
-        self._photo_count = per_photo
+        self._by_photo = Groups.of(photos.owner, len(photos.photos))
         self._transfers = list(STATISTICS_TRANSFERS.values())
 
     @torch.no_grad()
@@ -198,7 +213,8 @@ class Composer:
         config, photos = self.config, self.photos
         drawn = count + math.ceil(config.spare * count)
         photo = torch.searchsorted(self._reached, uniform(drawn) * self._reached[-1]).clamp_max(len(photos.photos) - 1)
-        mask_id = self._by_photo[self._photo_first[photo] + (uniform(drawn) * self._photo_count[photo]).long()]
+        # By photo first: how many masks it has makes it no likelier.
+        mask_id = self._by_photo.pick(photo, uniform(drawn))
         # Another photo's mask cuts out no object, but what is inside still belongs to what is around it; and a network
         # that has seen a photo's background cannot know this foreground.
         foreign = (uniform(drawn) * len(photos.owner)).long()
@@ -232,8 +248,8 @@ class Composer:
         )
         if len(rows):
             laid = paste(composite[rows], real[rows], mask[rows], margin=margin, softness=softness)
-            left = laid[2].mean((1, 2, 3)) > LEFT
-            composite[rows[left]], real[rows[left]], mask[rows[left]] = (x[left] for x in laid)
+            enough = laid[2].mean((1, 2, 3)) > LEAST_AREA
+            composite[rows[enough]], real[rows[enough]], mask[rows[enough]] = (x[enough] for x in laid)
         composite, real = ((x * 255).round() / 255 for x in (composite, real))
 
         low, high = config.jpeg_quality
@@ -297,7 +313,7 @@ class Composer:
         kind = source_kind[:, None].expand(b, n)
         same = uniform(b, n) < config.same_source
         pick = uniform(b, n)
-        within = self._by_source[self._first[kind] + (pick * self._count[kind]).long()]
+        within = self._by_source.pick(kind, pick)
         anywhere = (pick * len(self.photos.table)).long()
         reference = self._references(torch.where(same, within, anywhere), uniform(b, n, k))
         reference = reference.flatten(0, 1)
@@ -343,17 +359,6 @@ def _pixels_of(mask: Tensor) -> Tensor:
     index = mask.flatten(1).int().argmax(1, keepdim=True).repeat(1, max(int(count.max()), 1))
     index[row, torch.arange(len(row), device=row.device) - first[row]] = place
     return index
-
-
-def to_lab(pixels: Tensor) -> Tensor:
-    """sRGB [..., 3] -> CIE L*a*b* (D65)."""
-    matrix = pixels.new_tensor(
-        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-    )
-    white = pixels.new_tensor([0.95047, 1.0, 1.08883])
-    xyz = srgb_to_linear(pixels) @ matrix.T / white
-    f = torch.where(xyz > 0.008856, xyz.clamp_min(1e-6) ** (1 / 3), 7.787 * xyz + 16 / 116)
-    return torch.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)
 
 
 def looks_wrong(before: Tensor, after: Tensor) -> Tensor:

@@ -11,25 +11,16 @@ iHarmony4's own sub-sets are HCOCO, HAdobe5k, HFlickr and Hday2night; any other 
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from gknet.data.files import UNREADABLE
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.utils.data import Dataset
-
-    Base = Dataset[tuple[Tensor, Tensor, Tensor]]
-else:
-    Base = object  # a DataLoader asks for no base class, and evaluating baselines must not wait for `import torch`
 
 UInt8Image = npt.NDArray[np.uint8]
 BoolMask = npt.NDArray[np.bool_]
@@ -129,6 +120,38 @@ def read_triples(root: Path, split: str) -> list[Triple]:
     return sorted(triples, key=lambda triple: _subset_order(triple.subset))
 
 
+def find_predictions(folder: Path, names: Sequence[tuple[str, str]]) -> list[Path]:
+    """Another method's results: image files named like the composites, with any of :data:`EXTENSIONS`.
+
+    Args:
+        folder: they lie in ``folder/<sub-set>/`` or right in it.
+        names: each composite's sub-set, which may be empty, and file name without extension.
+
+    Raises:
+        DataError: one is missing, or a file right in ``folder`` could belong to two sub-sets.
+    """
+    flat = index_images(folder)
+    by_subset = {subset: index_images(folder / subset) for subset in {subset for subset, _ in names}}
+    stems = Counter(stem for _, stem in names)
+    found: list[Path] = []
+    missing: list[str] = []
+    for subset, stem in names:
+        path = by_subset[subset].get(stem) or flat.get(stem)
+        if path is None:
+            missing.append(f"{subset}/{stem}".lstrip("/"))
+        elif path.parent == folder and stems[stem] > 1:
+            raise DataError(f"{path} could belong to several sub-sets; put predictions into {folder}/<sub-set>/")
+        else:
+            found.append(path)
+    if missing:
+        shown = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
+        raise DataError(
+            f"{folder} lacks {len(missing)} of {len(names)} predictions: {shown}; "
+            "files must be named like the composites, right in the folder or in sub-set folders"
+        )
+    return found
+
+
 def _lines(path: Path) -> list[str]:
     text = path.read_text(encoding="utf-8-sig")
     return [line.strip() for line in text.splitlines() if line.strip()]
@@ -178,75 +201,3 @@ def _resize(image: Image.Image, size: int, box: Box) -> Image.Image:
     left, top, right, bottom = box
     pixels = (left * width, top * height, right * width, bottom * height)
     return image.resize((size, size), Image.Resampling.BICUBIC, pixels)
-
-
-def random_crop(rng: np.random.Generator) -> Box:
-    """A random box for a resized crop: 0.5 to 1 of the area, width to height 3:4 to 4:3, anywhere inside.
-
-    Sides are measured by the image's own, because the whole image is resized to a square as well.
-    """
-    area = rng.uniform(0.5, 1.0)
-    form = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
-    width = min(max(math.sqrt(area * form), area), 1.0)  # at least `area`, else the height would pass 1
-    height = area / width
-    left, top = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
-    return (left, top, min(left + width, 1.0), min(top + height, 1.0))
-
-
-class IHarmony4(Base):
-    """Triples as tensors, for a :class:`torch.utils.data.DataLoader`.
-
-    Args:
-        triples: what :func:`read_triples` gives.
-        size: side of the square that every image is resized to, pixels.
-        augment: flip at random and cut out half to all of the area at random (:func:`random_crop`), alike for the three
-            images. A crop that loses the foreground is drawn again.
-        seed: the augmentation of item i is drawn from (seed, epoch, i) alone, whatever the order and number of workers.
-
-    Attributes:
-        epoch: set it before each pass. Workers get it when they start, so not with ``persistent_workers``.
-    """
-
-    def __init__(self, triples: Sequence[Triple], size: int = 256, *, augment: bool = False, seed: int = 0) -> None:
-        self.triples = list(triples)
-        self.size = size
-        self.augment = augment
-        self.seed = seed
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return len(self.triples)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Composite [3, S, S], mask [1, S, S] (0 or 1) and real [3, S, S], float32 0..1.
-
-        Raises:
-            DataError: one of the files cannot be read.
-        """
-        triple = self.triples[index]
-        composite, real = open_image(triple.composite, "RGB"), open_image(triple.real, "RGB")
-        mask = open_image(triple.mask, "L")
-        box, flip = self._draw(index, mask) if self.augment else (WHOLE, False)
-        return (
-            _tensor(resize_image(composite, self.size, box), flip),
-            _tensor(resize_mask(mask, self.size, box)[..., None] * np.uint8(255), flip),
-            _tensor(resize_image(real, self.size, box), flip),
-        )
-
-    def _draw(self, index: int, mask: Image.Image) -> tuple[Box, bool]:
-        rng = np.random.default_rng((self.seed, self.epoch, index))
-        flip = bool(rng.random() < 0.5)
-        for _ in range(10):
-            box = random_crop(rng)
-            if resize_mask(mask, self.size, box).any():
-                return box, flip
-        return WHOLE, flip
-
-
-def _tensor(image: npt.NDArray[Any], flip: bool) -> Tensor:
-    """uint8 [S, S, C] -> float32 [C, S, S], 0..1."""
-    import torch
-
-    if flip:
-        image = image[:, ::-1]
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255

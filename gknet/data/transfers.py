@@ -39,6 +39,17 @@ def linear_to_srgb(x: Tensor) -> Tensor:
     return torch.where(x <= 0.0031308, x * 12.92, 1.055 * x.clamp_min(1e-8) ** (1 / 2.4) - 0.055)
 
 
+def to_lab(pixels: Tensor) -> Tensor:
+    """sRGB [..., 3] -> CIE L*a*b* (D65)."""
+    matrix = pixels.new_tensor(
+        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    )
+    white = pixels.new_tensor([0.95047, 1.0, 1.08883])
+    xyz = srgb_to_linear(pixels) @ matrix.T / white
+    f = torch.where(xyz > 0.008856, xyz.clamp_min(1e-6) ** (1 / 3), 7.787 * xyz + 16 / 116)
+    return torch.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)
+
+
 def luma(pixels: Tensor) -> Tensor:
     """[..., 3] -> [...], Rec. 601."""
     return pixels @ pixels.new_tensor(_LUMA)
@@ -47,12 +58,12 @@ def luma(pixels: Tensor) -> Tensor:
 def reinhard(source: Tensor, reference: Tensor, pixels: Tensor) -> Tensor:
     """Mean and deviation in l-alpha-beta (Reinhard et al., 2001)."""
 
-    def to_lab(x: Tensor) -> Tensor:
+    def to_opponent(x: Tensor) -> Tensor:
         return _apply(_LMS_TO_LAB, _apply(_TO_LMS, x.clamp_min(1 / 255)).clamp_min(1e-4).log10())
 
-    s, r = to_lab(source), to_lab(reference)
+    s, r = to_opponent(source), to_opponent(reference)
     gain = r.std(1, keepdim=True) / (s.std(1, keepdim=True) + 1e-4)
-    lab = (to_lab(pixels) - s.mean(1, keepdim=True)) * gain + r.mean(1, keepdim=True)
+    lab = (to_opponent(pixels) - s.mean(1, keepdim=True)) * gain + r.mean(1, keepdim=True)
     return _apply(torch.linalg.inv(_TO_LMS), 10.0 ** _apply(torch.linalg.inv(_LMS_TO_LAB), lab).clamp(-6, 0.5))
 
 

@@ -59,8 +59,8 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> GKNet 
     try:
         fields: dict[str, Any] = json.loads(metadata["config"])
         settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-        several = any(name.startswith("seam.") for name in tensors)
-        model = (Experts if several else GKNet)(GKNetConfig(**settings))
+        are_experts = any(name.startswith("seam.") for name in tensors)
+        model = (Experts if are_experts else GKNet)(GKNetConfig(**settings))
         model.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]

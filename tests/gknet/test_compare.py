@@ -16,6 +16,7 @@ from PIL import Image
 
 from gknet import rank
 from gknet.cli import main
+from gknet.data.iharmony4 import read_triples
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -109,10 +110,24 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, data: Path) -> None:
     for a, b, text in (
         ("composite", "composite", "name two methods"),
         ("composite", "nonesuch", "nonesuch"),
-        ("composite", tmp_path / "dark", "has no picture named d"),
+        ("composite", tmp_path / "dark", "lacks 1 of 5 predictions: d"),
+        ("composite", tmp_path / "empty", "lacks 5 of 5 predictions"),
+        ("composite", tmp_path / "bright", "40x33, the composite 40x32: results must be of their composites' shape"),
+        ("gknet-lite", "composite", "b,c: the mask is empty"),
     ):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        Image.new("RGB", (40, 33)).save(tmp_path / "bright" / "e.png")
+        Image.new("L", (40, 32)).save(data / "masks" / "b,c.png")
         result = gknet("compare", a, b, "--data", data, "-o", tmp_path / "page")
-        assert result.exit_code != 0 and text in result.output, result.output
+        assert result.exit_code == 1 + (a == b) and text in result.output, result.output
+
+
+def test_results_may_lie_by_sub_set(tmp_path: Path, small_iharmony: Path) -> None:
+    for triple in read_triples(small_iharmony, "test"):
+        (tmp_path / "results" / triple.subset).mkdir(parents=True, exist_ok=True)
+        Image.open(triple.real).save(tmp_path / "results" / triple.subset / f"{Path(triple.name).stem}.png")
+    result = gknet("compare", "mkl", tmp_path / "results", "--data", small_iharmony, "-o", tmp_path / "page")
+    assert result.exit_code == 0, result.output
 
 
 def test_two_methods_score_the_log_odds() -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from gknet import explain, figures, inside, variants, weights
 from gknet.cli import main
-from gknet.experts import one
+from gknet.experts import single
 from gknet.modulation import modulate
 from gknet.network import GKNet
 
@@ -29,7 +29,7 @@ PICTURES = ("change", "kernels", "features", "attention")
 
 @pytest.fixture(scope="module")
 def lite() -> GKNet:
-    return one(weights.load("gknet-lite"))
+    return single(weights.load("gknet-lite"))
 
 
 def pair(size: int = 256) -> tuple[torch.Tensor, torch.Tensor]:
@@ -88,7 +88,7 @@ def test_the_papers_network_has_no_statistics_and_its_attention_is_made_coarse()
     network = variants.create("gknet").eval()
     seen = inside.look(network, *pair())
     assert seen.global_tone is None and seen.grid == (32, 32)
-    assert explain.strangeness(seen.levels[0]) == 0  # untrained kernels are the identity
+    assert explain.distance_from_identity(seen.levels[0]) == 0  # untrained kernels are the identity
     packed, grid = explain._coarse(seen)
     assert packed.shape == (2, 8, 256, 256) and grid == (16, 16)
     np.testing.assert_allclose(packed.sum(-1), 1, rtol=1e-4)
@@ -109,7 +109,7 @@ def test_clusters_find_kernels_that_differ() -> None:
     expected[:, 4:] = 2
     expected[5:, 4:] = 0
     np.testing.assert_array_equal(labels, expected)
-    assert explain.strangeness(level) == pytest.approx((20 * 2 + 12 * 3) / (18 * 64))
+    assert explain.distance_from_identity(level) == pytest.approx((20 * 2 + 12 * 3) / (18 * 64))
     # Column means are 1 and 9/8, a variance of 1/256; that of all 64 taps is 2.9336.
     assert explain.column_share(level) == pytest.approx(1 / 256 / 2.93359, rel=1e-4)
     kernels[4, :, 4:] = 3

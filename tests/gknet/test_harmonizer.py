@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gknet import variants, weights
-from gknet.experts import one
+from gknet.experts import single
 from gknet.harmonizer import Harmonized, Harmonizer, NoBackgroundError
 from gknet.network import GKNet, GKNetConfig
 
@@ -478,7 +478,7 @@ def test_a_network_that_returns_nan_is_an_error() -> None:
         harmonizer(Affine((float("nan"), 1, 1), (0, 0, 0)))(IMAGE, MASK)
     shipped = Harmonizer.load("gknet-lite", "cpu")
     with torch.no_grad():
-        one(shipped.network).global_tone.bias.fill_(float("nan"))  # what its second look then sees is none
+        single(shipped.network).global_tone.bias.fill_(float("nan"))  # what its second look then sees is none
     with pytest.raises(ArithmeticError, match="'gknet-lite' returned NaN or infinity"):
         shipped(IMAGE, MASK, pasted=True)
 

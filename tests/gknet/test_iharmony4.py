@@ -15,13 +15,12 @@ from torch.utils.data import DataLoader
 
 from gknet.data.iharmony4 import (
     DataError,
-    IHarmony4,
     index_images,
     open_image,
-    random_crop,
     read_triples,
     resize_mask,
 )
+from gknet.data.triples import IHarmony4, random_crop
 
 HA_TEST = Path("HA", "HA_test.txt")
 

@@ -37,7 +37,7 @@ def inputs(batch: int = 2, h: int = SIDE, w: int = SIDE) -> tuple[Tensor, Tensor
     return torch.rand(batch, 3, h, w), mask
 
 
-@pytest.fixture(params=variants.names())
+@pytest.fixture(params=variants.VARIANTS)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

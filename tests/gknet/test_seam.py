@@ -13,7 +13,7 @@ from torch import Tensor
 from gknet import Harmonizer, variants, weights
 from gknet.color import document_space
 from gknet.data.pasting import paste
-from gknet.experts import Experts, one
+from gknet.experts import Experts, single
 from gknet.harmonizer import as_seen
 from gknet.seam import REACH, SIDE, SeamReader, pieces
 
@@ -129,7 +129,7 @@ def test_experts_that_are_written_come_back(tmp_path: Path) -> None:
     assert isinstance(loaded, Experts) and not loaded.training
     for name, tensor in experts.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
-    assert one(loaded) is loaded.pasted and one(loaded.in_place) is loaded.in_place
+    assert single(loaded) is loaded.pasted and single(loaded.in_place) is loaded.in_place
     picture = np.full((64, 64, 3), 90, np.uint8)
     assert Harmonizer.load(path, "cpu")(picture, np.eye(64, dtype=bool)).shape == picture.shape  # type: ignore[union-attr]
 
