@@ -445,7 +445,7 @@ def _values(pixels: Array) -> Array:
 
 def _product(masks: list[Array]) -> Array:
     """The product of one or two masks; the other one as it is where one is full."""
-    partial = [mask for mask in masks if mask.min() < _full(mask)]
+    partial = [mask for mask in masks if not mask.min() >= _full(mask)]  # NaN is not full
     if len(partial) < 2:
         return (partial or masks)[0]
     first, second = (mask * np.float32(1 / _full(mask)) for mask in partial)

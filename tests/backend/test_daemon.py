@@ -379,6 +379,18 @@ def test_a_layer_without_alpha_leaves_the_selection_as_it_is() -> None:
     assert box == Rect(50, 10, 10, 20) and mask.sum() == 200
 
 
+@pytest.mark.parametrize("broken", ["selection", "layer"])
+@pytest.mark.parametrize("full", [np.full((40, 40), 255, np.uint8), np.ones((40, 40), np.float32)])
+def test_nan_is_refused_beside_what_is_full(broken: str, full: Array) -> None:
+    nan = np.ones((40, 40), np.float32)
+    nan[20, 20] = np.nan
+    selection, alpha = (nan, full) if broken == "selection" else (full, nan)
+    layer = np.dstack([alpha, alpha])
+    with pytest.raises(LinkError) as raised:
+        derived(Rect(0, 0, 40, 40), pixels(selection, "GRAY"), pixels(layer, "GRAYA"))
+    assert raised.value.code == Code.BAD_IMAGE
+
+
 def test_feather_softens_over_its_reach_and_not_at_the_images_edge() -> None:
     selection = np.zeros((100, 120), np.uint8)
     selection[:, 60:] = 255
