@@ -252,20 +252,24 @@ class _Engine:
         with stage("foreground"):
             mask, box = foreground(task, buffer)
             image = _document(_view(buffer, task.image), task.image.layout)
-        notes: tuple[str, ...] = ()
-        harmonizer = None
-        try:
+
+        def attempt(device: str) -> tuple[Harmonizer, Harmonized]:
             with stage("load"):
-                harmonizer = self._harmonizer(task.model, self._device)
-            harmonized = self._harmonize(harmonizer, task, image, mask, buffer)
+                harmonizer = self._harmonizer(task.model, device)
+            return harmonizer, self._harmonize(harmonizer, task, image, mask, buffer)
+
+        done: tuple[Harmonizer, Harmonized] | None = None
+        notes: tuple[str, ...] = ()
+        try:
+            done = attempt(self._device)
         except Exception as error:
-            if not _out_of_memory(error) or (harmonizer is not None and harmonizer.device == "cpu"):
+            if not _out_of_memory(error) or _is_cpu(self._device):
                 raise
+        if done is None:  # from here on, as the error's traceback holds what the GPU was at
             notes = ("The GPU's memory did not suffice, so the CPU did the work.",)
             self._release()
-            with stage("load"):
-                harmonizer = self._harmonizer(task.model, "cpu")
-            harmonized = self._harmonize(harmonizer, task, image, mask, buffer)
+            done = attempt("cpu")
+        harmonizer, harmonized = done
         timings.update(harmonized.timings)
         with stage("result"):
             rect = Rect(task.image.rect.x + box.x, task.image.rect.y + box.y, box.width, box.height)
@@ -329,11 +333,21 @@ class _Engine:
 
         self._harmonizers.clear()
         torch.cuda.empty_cache()
+        if torch.backends.mps.is_available():
+            torch.mps.empty_cache()
 
 
 def _name(harmonizer: Harmonizer) -> str:
     """The model's name as it may stand in a message: a file's may be of any length and hold anything."""
     return "".join(letter if letter.isprintable() else "?" for letter in harmonizer.model)[:NAME]
+
+
+def _is_cpu(device: str) -> bool:
+    """Whether a device, as Harmonizer.load takes it, is the CPU."""
+    import torch
+
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return device == "cpu" or (device == "auto" and not has_gpu)
 
 
 def _out_of_memory(error: Exception) -> bool:
