@@ -401,13 +401,14 @@ def _span(seconds: float) -> str:
 def _harmonize(given: Composite, pasted: bool | None, model: str, device: str, daemon: bool | None) -> Harmonized:
     """By the daemon, or in this process; where nobody has said which, in this process if the daemon does not do it."""
     from backend import engine
-    from backend.link.messages import Code, LinkError
+    from backend.link.messages import ICC_BYTES, Code, LinkError
 
     image, foreground, icc = given.seen, given.foreground, given.picture.icc
     named = _is_given("device")
+    is_for_us = named or len(icc or b"") > ICC_BYTES  # a profile that no message may hold
     if daemon and named:
         raise click.UsageError("--daemon and --device exclude each other: harmonize serve --device tells the daemon")
-    if daemon or (daemon is None and not named):
+    if daemon or (daemon is None and not is_for_us):
         # What the settings say of models, the daemon knows by itself.
         asked = model if _is_given("model") else "auto"
         try:

@@ -186,8 +186,8 @@ class Harmonize:
     def __post_init__(self) -> None:
         _check_name("job", self.job)
         _check_type("image", self.image, Image)
-        if self.icc is not None and not 0 < _length("icc", self.icc) <= ICC_BYTES:
-            raise LinkError(Code.TOO_LARGE, f"an ICC profile holds 1 to {ICC_BYTES} bytes, not {len(self.icc)}")
+        if self.icc is not None:
+            _check_icc(_length("icc", self.icc))
         if self.selection is not None:
             _check_type("selection", self.selection, Pixels)
             _check_choice("the selection's layout", self.selection.layout, ("GRAY",))
@@ -424,7 +424,7 @@ def unpack_request(frames: Sequence[Buffer]) -> Request:
     """What a client sent, for the daemon. Frames must stay as they are while the message is in use.
 
     Raises:
-        LinkError: `bad_message`, `too_large`, or `protocol` with which side to update.
+        LinkError: `bad_message`, `too_large`, `bad_image`, or `protocol` with which side to update.
     """
     request: Request = _unpack(frames, _REQUESTS, own="the daemon", other="the plugin")
     return request
@@ -591,6 +591,14 @@ def _check_text(name: str, value: Any, longest: int) -> None:
 def _check_entries(name: str, value: Any) -> None:
     if len(value) > _ENTRIES:
         raise _bad(f"{name} has more than {_ENTRIES} entries")
+
+
+def _check_icc(size: int) -> None:
+    if not size:
+        raise _bad("an ICC profile of 0 bytes is none")
+    if size > ICC_BYTES:
+        said = f"its ICC profile has {size} bytes, {ICC_BYTES} at most are taken"
+        raise LinkError(Code.BAD_IMAGE, said, "convert it to another profile")
 
 
 def _check_count(name: str, value: Any) -> None:
