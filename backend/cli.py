@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from backend.link.messages import JOB_BYTES
+from backend.link.messages import JOB_BYTES, MOST_SECONDS
 
 if TYPE_CHECKING:
     from backend.batch import Engine
@@ -77,6 +77,18 @@ class _Group(click.Group):
             _fail(f"unexpected {type(error).__name__}: {error} (set {_DEBUG}=1 to see where)", status=1)
 
 
+class _Number(click.FloatRange):
+    """A number in a range, which NaN is not, whatever click says of it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not a number", param, ctx)
+        return number
+
+
+_STRENGTH = _Number(0, 1)
+
 _pasted = click.option(
     "--pasted/--in-place",
     default=None,
@@ -123,9 +135,7 @@ def _defaults() -> dict[str, dict[str, Any]]:
     "unless --device is given.",
 )
 @_pasted
-@click.option(
-    "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="0 leaves the image as it is."
-)
+@click.option("--strength", type=_STRENGTH, default=1.0, show_default=True, help="0 leaves the image as it is.")
 def run(
     image: Path,
     mask: Path | None,
@@ -153,8 +163,6 @@ def run(
     """
     from backend import composite, images
 
-    if math.isnan(strength):  # which no range excludes
-        raise click.BadParameter("nan is not a number from 0 to 1", param_hint="--strength")
     start = time.perf_counter()
     try:
         images.check_output(output, inputs=[image] if mask is None else [image, mask])
@@ -189,9 +197,7 @@ def _shard(context: click.Context, option: click.Parameter, value: str) -> tuple
 @click.option("--model", default="auto", show_default=True, help="The network to use.")
 @click.option("--device", default="auto", show_default=True, help="Where it runs: auto, cpu, cuda or mps.")
 @_pasted
-@click.option(
-    "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Where no manifest says otherwise."
-)
+@click.option("--strength", type=_STRENGTH, default=1.0, show_default=True, help="Where no manifest says otherwise.")
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
@@ -232,8 +238,6 @@ def batch(
     """
     from backend import catalog, ledger, places
 
-    if math.isnan(strength):
-        raise click.BadParameter("nan is not a number from 0 to 1", param_hint="--strength")
     try:
         out = places.place(output)
         items = catalog.read(source, out, rule=mask, strength=strength, stdin=sys.stdin)
@@ -260,7 +264,11 @@ def batch(
 )
 @click.option("--model", default="auto", show_default=True, help='The network that "auto" is to a client.')
 @click.option(
-    "--idle", type=click.FloatRange(0), default=900, show_default=True, help="Seconds without a job until it leaves."
+    "--idle",
+    type=_Number(0, MOST_SECONDS),
+    default=900,
+    show_default=True,
+    help="Seconds without a job until it leaves.",
 )
 @click.option("--tcp/--no-tcp", help="Listen on 127.0.0.1 too, for an editor in a sandbox.")
 @click.option("--queue", type=click.IntRange(1), default=32, show_default=True, help="Jobs that it holds.")

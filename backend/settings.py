@@ -19,6 +19,8 @@ from typing import Any
 
 import platformdirs
 
+from backend.link.messages import MOST_SECONDS
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -70,7 +72,10 @@ def _is_count(value: object) -> bool:
 _MEANINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "device": ("a device's name, or a list of such", _is_device),
     "model": ("a network's name", lambda value: isinstance(value, str)),
-    "idle": ("a number of seconds", lambda value: type(value) in (int, float) and 0 <= value < float("inf")),
+    "idle": (
+        f"a number of seconds from 0 to {MOST_SECONDS}",
+        lambda value: type(value) in (int, float) and 0 <= value <= MOST_SECONDS,
+    ),
     "tcp": ("true or false", lambda value: isinstance(value, bool)),
     "queue": ("a number of jobs above 0", _is_count),
     "job_bytes": ("a number of bytes above 0", _is_count),

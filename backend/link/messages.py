@@ -32,6 +32,7 @@ FRAMES = 8
 JOB_BYTES = 6_000_000_000
 ICC_BYTES = 4 * 1024 * 1024
 MOST_FEATHER = 1000
+MOST_SECONDS = 10**12
 NAME = 100
 """Letters of a name."""
 
@@ -383,8 +384,8 @@ class Status:
         _check_name("package", self.package)
         for name in ("pid", "memory", "running", "queued", "done", "failed", "cancelled"):
             _check_count(name, getattr(self, name))
-        _check_number("uptime", self.uptime, 0, 1e12)
-        _check_number("idle", self.idle, 0, 1e12)
+        _check_number("uptime", self.uptime, 0, MOST_SECONDS)
+        _check_number("idle", self.idle, 0, MOST_SECONDS)
         _check_type("workers", self.workers, tuple)
         _check_entries("workers", self.workers)
         for worker in self.workers:
