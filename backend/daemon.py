@@ -691,7 +691,8 @@ class _Daemon:
                 _log.error("the worker for %s does not come back from a job that nobody wants", process.asked)
                 process.process.kill()  # of which the mailbox tells
         if self._refused and now - self._refused_logged >= 10:
-            _log.warning("%d connections refused: no key, a wrong one, or no ZeroMQ", self._refused)
+            reasons = "no key, a wrong one, no ZeroMQ, or closed before they were let in"
+            _log.warning("%d connections came to nothing: %s", self._refused, reasons)
             self._refused, self._refused_logged = 0, now
         if self._jobs or any(process.job for process in self._workers):
             self._idle_since, self._trimmed = now, False
