@@ -85,7 +85,7 @@ def _plugin(plugin: Plugin, link: Path, environment: Environment) -> Finding:
         return Finding(name, False, f"{len(missing)} files are missing, such as {missing[0]}", again)
     try:
         python = plugin.python()
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError) as error:
         return Finding(name, False, f"backend.json cannot be read ({error})", again)
     if python != str(environment.python):
         return Finding(name, False, f"the plugin starts {python}, which is of another installation", again)

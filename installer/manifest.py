@@ -43,8 +43,12 @@ class Plugin:
         return Place(self.editor, self.packaging, Path(self.folder), Path(self.config) if self.config else None)
 
     def python(self) -> str:
-        """The interpreter that it starts, as its backend.json says. Raises OSError, ValueError or KeyError."""
-        return str(json.loads((self.place.package / "backend.json").read_text(encoding="utf-8"))["python"])
+        """The interpreter that it starts, as its backend.json says. Raises OSError or ValueError."""
+        content = json.loads((self.place.package / "backend.json").read_text(encoding="utf-8"))
+        try:
+            return str(content["python"])
+        except (KeyError, TypeError) as error:
+            raise ValueError("it names no Python") from error
 
     def changed(self) -> list[Path]:
         """The files that are not as they were installed; not those that are gone."""
