@@ -53,3 +53,15 @@ def test_a_damaged_backend_json_is_told(installed: Installed, content: str) -> N
     assert "BAD GIMP 3.0" in (said := installed.doctor()) and "backend.json cannot be read" in said
     uninstall(installed.prefix, Bar(io.StringIO()))
     assert not installed.prefix.exists()
+
+
+def test_a_program_that_does_not_run_is_no_fault_of_the_plugins(installed: Installed) -> None:
+    installed.program("echo broken >&2; exit 1")
+    said = installed.doctor()
+    assert "ok  GIMP 3.0" in said and "version" not in said.partition("GIMP 3.0")[2]
+    assert "BAD program: it does not run: broken" in said
+    link = installed.prefix / "link"
+    link.mkdir()
+    (link / "client.py").touch()
+    installed.program(f"echo '{link}'")
+    assert "BAD GIMP 3.0" in (said := installed.doctor()) and "another version than the program's: client.py" in said
