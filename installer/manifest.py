@@ -15,6 +15,7 @@ from typing import IO
 from installer.editors import Place, xdg
 
 FILE = "manifest.json"
+LOCK = "installer.lock"
 
 
 class ManifestError(Exception):
@@ -117,22 +118,18 @@ def digest(path: Path) -> str:
 
 @contextmanager
 def locked(prefix: Path) -> Iterator[None]:
-    """Be the only installer of this folder.
+    """Be the only installer of this folder. The file stays: were it removed, one that has opened it already would get
+    a lock of its own beside the next one's.
 
     Raises:
         ManifestError: another is at work there.
     """
-    path = prefix / "installer.lock"
-    with path.open("ab") as file:
+    with (prefix / LOCK).open("ab") as file:
         try:
             _lock(file)
         except OSError:
             raise ManifestError(f"another installer is at work in {prefix}: let it end, and run this again") from None
-        try:
-            yield
-        finally:
-            if sys.platform != "win32":  # there, an open file cannot be removed
-                path.unlink(missing_ok=True)
+        yield
 
 
 if sys.platform == "win32":

@@ -41,7 +41,7 @@ def uninstall(prefix: Path, bar: Bar) -> None:
         if found or environments:
             (prefix / "install.log").unlink(missing_ok=True)
         (prefix / manifest.FILE).unlink(missing_ok=True)
-    (prefix / "installer.lock").unlink(missing_ok=True)
+    (prefix / manifest.LOCK).unlink(missing_ok=True)
     if not any(prefix.iterdir()):
         prefix.rmdir()
     bar.finish(
