@@ -471,10 +471,21 @@ class _Daemon:
             return LinkError(
                 Code.TOO_LARGE, f"the job has {size} bytes, more than memory allows", "send a smaller part of the image"
             )
-        held = sum(job.size for job in self._jobs.values())
-        if len(self._jobs) >= self._settings.queue or (held and held + size > self._limit):
-            return LinkError(Code.BUSY, f"{len(self._jobs)} jobs are ahead already", "try again in a while")
+        held = self._held()
+        if len(self._jobs) >= self._settings.queue or (held and sum(held) + size > self._limit):
+            return LinkError(Code.BUSY, f"{len(held)} jobs are ahead already", "try again in a while")
         return None
+
+    def _release(self) -> None:
+        """Give the memory of results back that are sent."""
+        self._leaving = [entry for entry in self._leaving if not _left(*entry)]
+
+    def _held(self) -> list[int]:
+        """Bytes of each job whose pixels are here: also of one that is cancelled, for as long as its worker is at it,
+        and of one whose result is on its way."""
+        self._release()
+        jobs = {*self._jobs.values(), *(process.job for process in self._workers if process.job)}
+        return [*(job.size for job in jobs), *(segment.size for _, segment, _ in self._leaving)]
 
     def _ahead(self, client: bytes) -> int:
         """Jobs that come before the next one of this client, one client taking turns with another."""
@@ -684,7 +695,7 @@ class _Daemon:
         for job in list(self._jobs.values()):
             if now - job.reported >= _REPORT:
                 self._report(job)
-        self._leaving = [entry for entry in self._leaving if not _left(*entry)]
+        self._release()
         for process in self._workers:
             at_hand = process.job
             if at_hand and at_hand.answered and at_hand.placed and now - at_hand.forgotten >= _STUCK:

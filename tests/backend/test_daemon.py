@@ -569,6 +569,40 @@ def test_a_full_queue_refuses_with_the_number_of_jobs_ahead(daemon: Daemon, clie
     succeeds(client)
 
 
+def test_a_cancelled_job_counts_until_its_worker_is_done_with_it(started: Callable[..., Daemon]) -> None:
+    daemon = started("--job-bytes", "30000")
+    client = daemon.client()
+    with daemon.stopped_worker():
+        request = job()
+        client.send(request)
+        client.until(Progress, stage="copy")
+        client.send(Cancel(request.job))
+        client.until(Error, code=Code.CANCELLED)
+        error = client.ask(job())
+        assert isinstance(error, Error) and error.code == Code.BUSY and error.message.startswith("1 jobs are ahead")
+    wait(lambda: client.status().running == 0)
+    succeeds(client)
+
+
+def test_a_result_counts_until_its_client_has_read_it(started: Callable[..., Daemon]) -> None:
+    daemon = started("--job-bytes", "8000000")
+    client = daemon.client()
+    slow = Dealer(daemon.connection["endpoints"][0], daemon.connection["key"])
+    slow.send(messages.pack(job(1024)))
+    while not slow.wait(10):
+        pass
+    while slow.unsent:
+        slow.wait(1)
+    wait(lambda: client.status().done == 1)
+    error = client.ask(job(1024))
+    assert isinstance(error, Error) and error.code == Code.BUSY, error
+    while not any(isinstance(messages.unpack_reply(frames), Result) for frames in slow.wait(10)):
+        pass
+    slow.close()
+    wait(lambda: isinstance(client.ask(job(1024)), Accepted))
+    assert isinstance(client.final(), Result)
+
+
 def test_a_killed_client_is_noticed_and_its_job_cancelled(daemon: Daemon, client: Client) -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
