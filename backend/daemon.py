@@ -283,6 +283,11 @@ class _Worker:
         self._placing = threading.Thread(target=lambda: self._mailbox.put(self, _Placed(job, _place(job))))
         self._placing.start()
 
+    @property
+    def is_free(self) -> bool:
+        """Whether it can have a job now."""
+        return self.alive and self.ready and self.job is None
+
     def state(self) -> str:
         if not self.alive:
             return "stopped"
@@ -489,6 +494,8 @@ class _Daemon:
 
     def _ahead(self, client: bytes) -> int:
         """Jobs that come before the next one of this client, one client taking turns with another."""
+        if not self._waiting and any(process.is_free for process in self._workers):
+            return 0
         own = len(self._waiting.get(client, ()))
         others = sum(min(len(jobs), own + 1) for other, jobs in self._waiting.items() if other != client)
         return sum(process.job is not None for process in self._workers) + own + others
@@ -579,7 +586,7 @@ class _Daemon:
                 return
             if not process.alive:
                 self._workers[index] = self._worker(process.asked)
-            elif process.ready and process.job is None:
+            elif process.is_free:
                 client, jobs = self._waiting.popitem(last=False)
                 job = jobs.popleft()
                 if jobs:

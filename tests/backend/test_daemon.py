@@ -554,6 +554,19 @@ def test_clients_take_turns_and_a_queued_job_can_be_cancelled(daemon: Daemon, cl
     assert ends[single.job] < ends[many[3].job]
 
 
+def test_of_two_workers_the_free_one_takes_a_job_at_once(started: Callable[..., Daemon]) -> None:
+    daemon = started("--device", "cpu", "--device", "cpu")
+    client = daemon.client()
+    wait(lambda: [one.state for one in client.status().workers] == ["idle", "idle"])
+    one, other = (worker.pid for worker in client.status().workers)
+    with stopped(one), stopped(other):
+        requests = [job() for _ in range(4)]
+        for request in requests:
+            client.send(request)
+        assert [client.until(Accepted).ahead for _ in requests] == [0, 0, 2, 3]
+    assert all(isinstance(client.final(), Result) for _ in requests)
+
+
 def test_a_full_queue_refuses_with_the_number_of_jobs_ahead(daemon: Daemon, client: Client) -> None:
     with daemon.stopped_worker():
         requests = [job() for _ in range(33)]
