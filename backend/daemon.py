@@ -167,7 +167,7 @@ class _Job:
         request: gone once its pixels are in the segment.
         arrived, begun: when it came and when it left the queue; `reported`: when its client last heard of it.
         stage, fraction: as in Progress.
-        answered: its client has had the last answer, or is no more; `forgotten`: when.
+        answered: when its client had the last answer, or was found gone; 0: not yet.
         placed: no thread is copying its pixels any more, so the segment may be freed.
     """
 
@@ -181,8 +181,7 @@ class _Job:
     begun: float = 0.0
     stage: str = "queued"
     fraction: float = 0.0
-    answered: bool = False
-    forgotten: float = 0.0
+    answered: float = 0.0
     placed: bool = False
     segment: SharedMemory | None = None
 
@@ -243,6 +242,7 @@ class _Worker:
         ready: it has warmed up.
         alive: it has not ended.
         job: what it has to do.
+        child: the process.
     """
 
     def __init__(self, device: str, model: str, mailbox: _Mailbox) -> None:
@@ -255,8 +255,8 @@ class _Worker:
         self._mailbox = mailbox
         self._placing: threading.Thread | None = None
         self._connection, theirs = context.Pipe()
-        self.process = context.Process(target=worker.main, args=(theirs, device, model), daemon=True)
-        self.process.start()
+        self.child = context.Process(target=worker.main, args=(theirs, device, model), daemon=True)
+        self.child.start()
         theirs.close()
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -267,8 +267,8 @@ class _Worker:
             except (EOFError, OSError):
                 break
             self._mailbox.put(self, event)
-        self.process.join()
-        self._mailbox.put(self, _Died(self.process.exitcode))
+        self.child.join()
+        self._mailbox.put(self, _Died(self.child.exitcode))
 
     def send(self, message: worker.Task | worker.Cancel) -> None:
         """Messages are small enough never to block."""
@@ -296,13 +296,13 @@ class _Worker:
     def memory(self) -> int:
         """Bytes in memory; 0 when it has just ended."""
         try:
-            return int(psutil.Process(self.process.pid).memory_info().rss) if self.alive else 0
+            return int(psutil.Process(self.child.pid).memory_info().rss) if self.alive else 0
         except psutil.Error:
             return 0
 
     def stop(self) -> None:
-        self.process.kill()  # it holds nothing that needs a farewell, and may be deep in a stage
-        self.process.join()
+        self.child.kill()  # it holds nothing that needs a farewell, and may be deep in a stage
+        self.child.join()
         if self._placing:
             self._placing.join()
 
@@ -317,7 +317,7 @@ class _Daemon:
         self._workers: list[_Worker] = []
         self._jobs: dict[str, _Job] = {}
         self._waiting: OrderedDict[bytes, deque[_Job]] = OrderedDict()
-        self._leaving: list[tuple[zmq.MessageTracker, SharedMemory, memoryview]] = []
+        self._in_flight: list[tuple[zmq.MessageTracker, SharedMemory, memoryview]] = []
         self._numbers = 0
         self._done = self._failed = self._cancelled = 0
         self._idle_since = time.monotonic()
@@ -340,7 +340,7 @@ class _Daemon:
         """Serve until there is a reason to leave."""
         _log.info("started: version %s, pid %d, Python %s", package_version(), os.getpid(), sys.version.split()[0])
         key = secrets.token_hex(32)
-        endpoints = self._listen(key)
+        endpoints = self._bind(key)
         self._workers = [self._worker(device) for device in self._settings.devices]
         signal.set_wakeup_fd(self._mailbox.bell.fileno(), warn_on_full_buffer=False)
         rendezvous.announce(endpoints, key, package_version())
@@ -349,7 +349,7 @@ class _Daemon:
         for source in (self._router, self._monitor, self._mailbox):
             poller.register(source, zmq.POLLIN)
         while not self._stopping:
-            busy = self._jobs or self._leaving or not self._trimmed
+            busy = self._jobs or self._in_flight or not self._trimmed
             ready = dict(poller.poll(_TICK if busy else _QUIET))
             self._events()
             if self._router in ready:
@@ -385,13 +385,13 @@ class _Daemon:
                     path.unlink()
         self._authenticator.stop()
         self._context.term()
-        for _, segment, view in self._leaving:
+        for _, segment, view in self._in_flight:
             view.release()
             segment.close()
         self._mailbox.close()
         _log.info("stopped: %d jobs done, %d failed, %d cancelled", self._done, self._failed, self._cancelled)
 
-    def _listen(self, key: str) -> list[str]:
+    def _bind(self, key: str) -> list[str]:
         """Bind the router. Returns its endpoints."""
         self._authenticator.start()
         self._authenticator.configure_plain(_DOMAIN, {USER: key})
@@ -483,14 +483,14 @@ class _Daemon:
 
     def _release(self) -> None:
         """Give the memory of results back that are sent."""
-        self._leaving = [entry for entry in self._leaving if not _left(*entry)]
+        self._in_flight = [entry for entry in self._in_flight if not _is_sent(*entry)]
 
     def _held(self) -> list[int]:
         """Bytes of each job whose pixels are here: also of one that is cancelled, for as long as its worker is at it,
         and of one whose result is on its way."""
         self._release()
         jobs = {*self._jobs.values(), *(process.job for process in self._workers if process.job)}
-        return [*(job.size for job in jobs), *(segment.size for _, segment, _ in self._leaving)]
+        return [*(job.size for job in jobs), *(segment.size for _, segment, _ in self._in_flight)]
 
     def _ahead(self, client: bytes) -> int:
         """Jobs that come before the next one of this client, one client taking turns with another."""
@@ -521,7 +521,7 @@ class _Daemon:
             cancelled=self._cancelled,
             idle=self._settings.idle,
             workers=tuple(
-                messages.Worker(one.device, one.model, one.state(), one.process.pid or 0, one.memory())
+                messages.Worker(one.device, one.model, one.state(), one.child.pid or 0, one.memory())
                 for one in self._workers
             ),
         )
@@ -568,8 +568,7 @@ class _Daemon:
     def _forget(self, job: _Job) -> None:
         """There is nothing more to tell of a job: take it from the queue, or let its worker know."""
         del self._jobs[job.name]
-        job.answered = True
-        job.forgotten = self._idle_since = time.monotonic()
+        job.answered = self._idle_since = time.monotonic()
         waiting = self._waiting.get(job.client, deque())
         if job in waiting:
             waiting.remove(job)
@@ -682,7 +681,7 @@ class _Daemon:
             return
         else:
             assert sent is not None
-            self._leaving.append((sent, job.segment, view))
+            self._in_flight.append((sent, job.segment, view))
             job.segment.unlink()
             job.segment = None
             self._done += 1
@@ -705,9 +704,9 @@ class _Daemon:
         self._release()
         for process in self._workers:
             at_hand = process.job
-            if at_hand and at_hand.answered and at_hand.placed and now - at_hand.forgotten >= _STUCK:
+            if at_hand and at_hand.answered and at_hand.placed and now - at_hand.answered >= _STUCK:
                 _log.error("the worker for %s does not come back from a job that nobody wants", process.asked)
-                process.process.kill()  # of which the mailbox tells
+                process.child.kill()  # of which the mailbox tells
         if self._refused and now - self._refused_logged >= 10:
             reasons = "no key, a wrong one, no ZeroMQ, or closed before they were let in"
             _log.warning("%d connections came to nothing: %s", self._refused, reasons)
@@ -803,7 +802,7 @@ def _free(job: _Job) -> None:
         job.segment = None
 
 
-def _left(tracker: zmq.MessageTracker, segment: SharedMemory, view: memoryview) -> bool:
+def _is_sent(tracker: zmq.MessageTracker, segment: SharedMemory, view: memoryview) -> bool:
     """Whether libzmq is done with a result; its memory is given back then."""
     if not tracker.done:
         return False
