@@ -44,11 +44,9 @@ TEXTS = {
     "engine.none": "not started yet",
     "menu.image_convert": "Image > Convert Image Color Space",
     "menu.layer_convert": "Layer > Convert > Convert Layer Color Space",
-    # Layers, undo
+    # Layers
     "layer": "{layer} (harmonized)",
-    "undo": "Harmonize Layer",
     # Progress; the daemon's stages
-    "stage": "{stage}",
     "stage.reading": "Reading the picture",
     "stage.starting": "Starting the backend",
     "stage.sending": "Sending the picture",
@@ -180,8 +178,7 @@ def explain(error: LinkError) -> str:
 def progress(report: Accepted | Progress) -> str:
     """What is being done."""
     stage = getattr(report, "stage", "queued" if getattr(report, "ahead", 0) else "copy")
-    key = f"stage.{stage}"
-    return text(key) if key in TEXTS else text("stage", stage=stage.capitalize())
+    return TEXTS.get(f"stage.{stage}", stage.capitalize())
 
 
 def summary(result: Result, seconds: float) -> str:
