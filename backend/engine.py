@@ -20,11 +20,9 @@ from backend.link.messages import Harmonize, Image, Pixels, Rect, new_job
 
 Array = npt.NDArray[Any]
 
-DTYPES = {"uint8": "u8", "uint16": "u16", "float16": "f16", "float32": "f32"}
-"""The protocol's names of numpy's types."""
-LAYOUTS = {1: "GRAY", 2: "GRAYA", 3: "RGB", 4: "RGBA"}
-"""And of numbers of channels."""
-
+# The protocol's names of numpy's types, and of numbers of channels.
+_DTYPES = {"uint8": "u8", "uint16": "u16", "float32": "f32"}
+_LAYOUTS = {1: "GRAY", 2: "GRAYA", 3: "RGB", 4: "RGBA"}
 _STRIP = 256
 
 
@@ -154,4 +152,4 @@ def _sent(image: Array) -> tuple[Rect, str, str, memoryview]:
     """What backend.link.messages.Pixels is made of."""
     pixels = np.ascontiguousarray(_channels(image))
     height, width, channels = pixels.shape
-    return Rect(0, 0, width, height), LAYOUTS[channels], DTYPES[pixels.dtype.name], pixels.data
+    return Rect(0, 0, width, height), _LAYOUTS[channels], _DTYPES[pixels.dtype.name], pixels.data
