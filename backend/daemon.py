@@ -11,7 +11,6 @@ backend.link.rendezvous'. The log never holds pixels, nor what a client says but
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import logging
 import logging.handlers
 import multiprocessing
@@ -39,6 +38,7 @@ from backend import worker
 from backend.link import messages, rendezvous
 from backend.link.messages import Code, LinkError
 from backend.link.zmtp import USER
+from backend.version import package_version
 
 IDLE = 15 * 60.0
 """Seconds without a job after which the daemon leaves."""
@@ -93,11 +93,6 @@ class Settings:
 def log_file() -> Path:
     """Where the log is; older parts lie beside it."""
     return platformdirs.user_log_path("harmonize", appauthor=False) / "daemon.log"
-
-
-def package_version() -> str:
-    """This package's version."""
-    return importlib.metadata.version("gknet-harmonize")
 
 
 def serve(settings: Settings) -> None:

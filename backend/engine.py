@@ -6,7 +6,6 @@ imported only where this process computes.
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from backend.link.client import Client
 from backend.link.messages import Harmonize, Image, Pixels, Rect, new_job
+from backend.version import package_version
 
 Array = npt.NDArray[Any]
 
@@ -66,12 +66,13 @@ class Network:
     @cached_property
     def identity(self) -> str:
         """The program's version, the digest of the weights, whatever their file is called, and what foregrounds are:
-        same identity, same results. Reads the weights again, which a single image is spared."""
+        same identity, same results on the same kind of device. Reads the weights again, which a single image is
+        spared."""
         from gknet import weights
 
         content = weights.digest(self._harmonizer.model if self._model == "auto" else self._model)
         kind = {None: "", True: " pasted", False: " in place"}[self._pasted]
-        return f"{importlib.metadata.version('gknet-harmonize')} {content}{kind}"
+        return f"{package_version()} {content}{kind}"
 
     def __call__(self, image: Array, mask: Array, *, icc: bytes | None) -> Harmonized:
         """Harmonize one image.
