@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from backend.link.messages import JOB_BYTES, MOST_SECONDS
+from backend import settings
+from backend.link.messages import MOST_SECONDS
 
 if TYPE_CHECKING:
     from backend.batch import Engine
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 _DEBUG = "HARMONIZE_DEBUG"
 _PATIENCE = 10.0
+_USUAL = settings.Settings()
 
 
 class BadInput(click.ClickException):
@@ -110,13 +112,11 @@ def main(context: click.Context) -> None:
 
 def _defaults() -> dict[str, dict[str, Any]]:
     """The user's settings as click takes them: for each command, its parameters' defaults."""
-    from backend import settings
-
     try:
         found = settings.load()
     except settings.SettingsError as error:
         raise BadInput(str(error)) from error
-    devices = found.pop("device", ["auto"])
+    devices = found.pop("device", list(_USUAL.devices))
     devices = devices if isinstance(devices, list) else [devices]
     here = {"device": devices[0], "model": found.get("model", "auto")}
     return {"run": here, "batch": here, "serve": {**found, "devices": devices}}
@@ -258,22 +258,22 @@ def batch(
     "--device",
     "devices",
     multiple=True,
-    default=["auto"],
+    default=_USUAL.devices,
     show_default=True,
     help="Where it computes: auto, cpu, cuda, cuda:1 or mps. Given more than once, all of them do.",
 )
-@click.option("--model", default="auto", show_default=True, help='The network that "auto" is to a client.')
+@click.option("--model", default=_USUAL.model, show_default=True, help='The network that "auto" is to a client.')
 @click.option(
     "--idle",
     type=_Number(0, MOST_SECONDS),
-    default=900,
+    default=_USUAL.idle,
     show_default=True,
     help="Seconds without a job until it leaves.",
 )
-@click.option("--tcp/--no-tcp", help="Listen on 127.0.0.1 too, for an editor in a sandbox.")
-@click.option("--queue", type=click.IntRange(1), default=32, show_default=True, help="Jobs that it holds.")
+@click.option("--tcp/--no-tcp", default=_USUAL.tcp, help="Listen on 127.0.0.1 too, for an editor in a sandbox.")
+@click.option("--queue", type=click.IntRange(1), default=_USUAL.queue, show_default=True, help="Jobs that it holds.")
 @click.option(
-    "--job-bytes", type=click.IntRange(1), default=JOB_BYTES, show_default=True, help="Most bytes of one job."
+    "--job-bytes", type=click.IntRange(1), default=_USUAL.job_bytes, show_default=True, help="Most bytes of one job."
 )
 def serve(devices: tuple[str, ...], model: str, idle: float, tcp: bool, queue: int, job_bytes: int) -> None:
     """Be the daemon that editors' plugins ask, until stopped. They start it themselves when they need it.
@@ -285,7 +285,7 @@ def serve(devices: tuple[str, ...], model: str, idle: float, tcp: bool, queue: i
     from backend.link.messages import LinkError
 
     try:
-        daemon.serve(daemon.Settings(devices, model, idle, tcp, queue, job_bytes))
+        daemon.serve(settings.Settings(devices, model, idle, tcp, queue, job_bytes))
     except LinkError as error:
         raise NoDaemon(str(error)) from error
 

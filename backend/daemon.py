@@ -38,12 +38,8 @@ from backend import worker
 from backend.link import messages, rendezvous
 from backend.link.messages import Code, LinkError
 from backend.link.zmtp import USER
+from backend.settings import Settings
 from backend.version import package_version
-
-IDLE = 15 * 60.0
-"""Seconds without a job after which the daemon leaves."""
-QUEUE = 32
-"""Jobs that it holds, those that run included."""
 
 _TICK = 200  # milliseconds between looks at what is due, with jobs
 _QUIET = 1000  # and without
@@ -67,27 +63,6 @@ _LOG_FILES = 3
 _REFUSED = zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_AUTH
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a daemon is to be.
-
-    Attributes:
-        devices: each gets a worker; as Harmonizer.load takes them.
-        model: what "auto" is to a client; as Harmonizer.load takes it.
-        idle: seconds without a job after which it leaves; 0 is never.
-        tcp: listen on the loopback interface too, for editors in a sandbox.
-        queue: jobs that it holds.
-        job_bytes: most bytes of one job, and of all that wait. Never more than half of the free memory.
-    """
-
-    devices: tuple[str, ...] = ("auto",)
-    model: str = "auto"
-    idle: float = IDLE
-    tcp: bool = False
-    queue: int = QUEUE
-    job_bytes: int = messages.JOB_BYTES
 
 
 def log_file() -> Path:

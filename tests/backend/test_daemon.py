@@ -784,7 +784,7 @@ class Impatient(Daemon):
     """One that gives a worker a second for a job that nobody wants any more."""
 
     def command(self, *arguments: str) -> subprocess.Popen[str]:
-        script = "from backend import daemon; daemon._STUCK = 1.0; daemon.serve(daemon.Settings())"
+        script = "from backend import daemon, settings; daemon._STUCK = 1.0; daemon.serve(settings.Settings())"
         return subprocess.Popen([sys.executable, "-c", script], env=self.environment, cwd=ROOT, text=True)
 
 
