@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.link.context import intersection
 from backend.link.messages import CHANNELS, ITEM_BYTES, NAME, WITH_ALPHA, Code, LinkError, Rect
 
 if TYPE_CHECKING:
@@ -384,14 +385,15 @@ def foreground(task: Task, buffer: memoryview) -> tuple[Array, Rect]:
         LinkError: `no_foreground`; `bad_image`: NaN.
     """
     image = task.image.rect
-    area, parts = image, []
+    area: Rect | None = image
+    parts: list[tuple[Rect, Array]] = []
     for place in (task.selection, task.layer):
         if place is not None:
             pixels = _view(buffer, place)
             opaque = place.layout in ("RGB", "GRAY") and place is task.layer
             parts.append((place.rect, np.ones(pixels.shape[:2], bool) if opaque else pixels[..., -1]))
-            area = _intersection(area, place.rect)
-    if not parts or area.width < 1 or area.height < 1:
+            area = area and intersection(area, place.rect)
+    if not parts or area is None:
         raise _no_foreground()
     values = _product([_values(pixels[_slices(_within(area, rect))]) for rect, pixels in parts])
     _check_visible(values)
@@ -512,13 +514,6 @@ def _box(mask: Array) -> Rect:
     rows, columns = np.flatnonzero(mask.max(axis=1)), np.flatnonzero(mask.max(axis=0))
     left, top = int(columns[0]), int(rows[0])
     return Rect(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
-
-
-def _intersection(a: Rect, b: Rect) -> Rect:
-    """What two rectangles share; its width or height is below 1 where that is nothing."""
-    left, top = max(a.x, b.x), max(a.y, b.y)
-    right, bottom = min(a.x + a.width, b.x + b.width), min(a.y + a.height, b.y + b.height)
-    return Rect(left, top, right - left, bottom - top)
 
 
 def _within(a: Rect, b: Rect) -> Rect:
