@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.link.context import intersection
-from backend.link.messages import CHANNELS, ITEM_BYTES, NAME, WITH_ALPHA, Code, LinkError, Rect
+from backend.link.messages import CHANNELS, NAME, WITH_ALPHA, Code, LinkError, Rect, nbytes
 
 if TYPE_CHECKING:
     from gknet.harmonizer import Harmonized, Harmonizer
@@ -57,7 +57,7 @@ class Place(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        return self.rect.width * self.rect.height * CHANNELS[self.layout] * ITEM_BYTES[self.dtype]
+        return nbytes(self.rect, self.layout, self.dtype)
 
 
 @dataclass(frozen=True)

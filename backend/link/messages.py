@@ -103,6 +103,11 @@ class Rect(NamedTuple):
     height: int
 
 
+def nbytes(rect: Rect, layout: str, dtype: str) -> int:
+    """Bytes of a rectangle's pixels; layout and dtype as in Pixels."""
+    return rect.width * rect.height * CHANNELS[layout] * ITEM_BYTES[dtype]
+
+
 @dataclass(frozen=True)
 class Pixels:
     """A rectangle of pixels, rows from top to bottom without padding, native byte order.
@@ -123,7 +128,7 @@ class Pixels:
         _check_rect(self.rect)
         _check_choice("layout", self.layout, CHANNELS)
         _check_choice("dtype", self.dtype, ITEM_BYTES)
-        size = self.rect.width * self.rect.height * CHANNELS[self.layout] * ITEM_BYTES[self.dtype]
+        size = nbytes(self.rect, self.layout, self.dtype)
         held = _length("pixels", self.data)
         if held != size:
             raise _bad(
