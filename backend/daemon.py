@@ -34,7 +34,7 @@ import zmq
 import zmq.auth.thread
 import zmq.utils.monitor
 
-from backend import worker
+from backend import malloc, worker
 from backend.link import messages, rendezvous
 from backend.link.messages import Code, LinkError
 from backend.link.zmtp import USER
@@ -78,7 +78,7 @@ def serve(settings: Settings) -> None:
     """
     os.umask(0o077)
     _raise_file_limit()
-    worker.tune_malloc(_KEPT, _SPARE)
+    malloc.tune(_KEPT, _SPARE)
     with contextlib.ExitStack() as stack:
         _lock(stack)
         _sweep()
@@ -685,7 +685,7 @@ class _Daemon:
             self._idle_since, self._trimmed = now, False
         elif not self._trimmed and now - self._idle_since >= _REST:
             self._trimmed = True
-            worker.trim_malloc()
+            malloc.trim()
         elif self._settings.idle and now - self._idle_since >= self._settings.idle:
             _log.info("leaving after %g seconds without a job", self._settings.idle)
             self.stop()

@@ -29,6 +29,7 @@ import torch
 import zmq
 
 from backend import images, worker
+from backend.foreground import foreground
 from backend.images import Picture
 from backend.link import messages
 from backend.link.messages import (
@@ -357,7 +358,7 @@ def derived(image: Rect, selection: Pixels | None, layer: Pixels | None, feather
         buffer += bytes(-len(buffer) % 8)
     whole = worker.Place(image, "RGB", "u8", 0)
     task = worker.Task(1, "", whole, "srgb", None, places[0], places[1], None, "auto", feather)
-    return worker.foreground(task, memoryview(buffer))
+    return foreground(task, memoryview(buffer))
 
 
 def test_the_foreground_is_where_selection_and_layer_meet() -> None:
