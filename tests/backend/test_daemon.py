@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -13,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,11 +23,9 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import pytest
-import torch
 import zmq
 
 from backend import images, worker
-from backend.foreground import foreground
 from backend.images import Picture
 from backend.link import messages
 from backend.link.messages import (
@@ -345,156 +341,6 @@ def test_what_cannot_be_harmonized_is_told_and_costs_that_job_only(
     error = client.final()
     assert isinstance(error, Error) and (error.code, error.job) == (code, request.job) and error.message, error
     succeeds(client)
-
-
-# What counts as foreground
-
-
-def derived(image: Rect, selection: Pixels | None, layer: Pixels | None, feather: float = 0) -> tuple[Array, Rect]:
-    buffer, places = bytearray(), []
-    for part in (selection, layer):
-        places.append(part and worker.Place(part.rect, part.layout, part.dtype, len(buffer)))
-        buffer += memoryview(part.data).cast("B") if part else b""
-        buffer += bytes(-len(buffer) % 8)
-    whole = worker.Place(image, "RGB", "u8", 0)
-    task = worker.Task(1, "", whole, "srgb", None, places[0], places[1], None, "auto", feather)
-    return foreground(task, memoryview(buffer))
-
-
-def test_the_foreground_is_where_selection_and_layer_meet() -> None:
-    selection = pixels(np.full((40, 40), 128, np.uint8), "GRAY", 10, 20)
-    alpha = np.zeros((50, 50, 4), np.uint16)
-    alpha[5:, :, 3] = 65535 // 2
-    mask, box = derived(Rect(0, 0, 100, 100), selection, pixels(alpha, "BGRA", -20, 30))
-    assert mask.shape == (100, 100) and mask.dtype == np.float32
-    assert box == Rect(10, 35, 20, 25)
-    assert np.count_nonzero(mask) == 20 * 25
-    np.testing.assert_allclose(mask[35:60, 10:30], 128 / 255 / 2, atol=1e-4)
-
-
-def test_a_layer_without_alpha_leaves_the_selection_as_it_is() -> None:
-    selection = disc(60, 60)
-    mask, _ = derived(Rect(0, 0, 60, 60), pixels(selection, "GRAY"), pixels(picture(60, 60, 3), "RGB"))
-    assert mask.dtype == np.uint8
-    np.testing.assert_array_equal(mask, selection)
-    mask, box = derived(Rect(0, 0, 60, 60), None, pixels(picture(20, 20, 3), "RGB", 50, 10))
-    assert box == Rect(50, 10, 10, 20) and mask.sum() == 200
-
-
-@pytest.mark.parametrize("broken", ["selection", "layer"])
-@pytest.mark.parametrize("full", [np.full((40, 40), 255, np.uint8), np.ones((40, 40), np.float32)])
-def test_nan_is_refused_beside_what_is_full(broken: str, full: Array) -> None:
-    nan = np.ones((40, 40), np.float32)
-    nan[20, 20] = np.nan
-    selection, alpha = (nan, full) if broken == "selection" else (full, nan)
-    layer = np.dstack([alpha, alpha])
-    with pytest.raises(LinkError) as raised:
-        derived(Rect(0, 0, 40, 40), pixels(selection, "GRAY"), pixels(layer, "GRAYA"))
-    assert raised.value.code == Code.BAD_IMAGE
-
-
-def test_feather_softens_over_its_reach_and_not_at_the_images_edge() -> None:
-    selection = np.zeros((100, 120), np.uint8)
-    selection[:, 60:] = 255
-    mask, box = derived(Rect(0, 0, 120, 100), pixels(selection, "GRAY"), None, feather=10)
-    assert mask.dtype == np.uint16
-    assert box == Rect(50, 0, 70, 100)
-    assert (mask[:, :50] == 0).all() and (mask[:, 70:] == 65535).all()
-    assert (np.diff(mask[50, 50:70].astype(int)) > 0).all() and (mask == mask[:1]).all()
-    with pytest.raises(LinkError) as raised:
-        selection[:] = 0
-        selection[50, 50] = 255
-        derived(Rect(0, 0, 120, 100), pixels(selection, "GRAY"), None, feather=100)
-    assert raised.value.code == Code.NO_FOREGROUND
-
-
-# Memory
-
-
-@pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("MPS backend out of memory (...)")]
-)
-def test_where_the_gpus_memory_does_not_suffice_the_cpu_does_the_work(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    load = Harmonizer.load
-
-    def full(model: str, device: str) -> Harmonizer:
-        if device == "cpu" and cpu_has_room:
-            return load(model, device)
-        raise error
-
-    monkeypatch.setattr(Harmonizer, "load", full)
-    for cpu_has_room in (True, False):
-        with engine("cuda") as its:
-            assert "out of memory" in its.warm_up().trouble
-            outcome = its._outcome(*small_task())
-        if cpu_has_room:
-            assert isinstance(outcome, worker.Done) and outcome.device == "cpu" and "CPU" in outcome.notes[0]
-        else:
-            assert isinstance(outcome, worker.Failed) and (outcome.code, outcome.trouble) == (Code.OUT_OF_MEMORY, "")
-
-
-@contextmanager
-def engine(device: str) -> Iterator[worker._Engine]:
-    reader, writer = multiprocessing.Pipe(duplex=False)
-    with reader, writer:
-        yield worker._Engine(writer, device, "auto")
-
-
-def small_task() -> tuple[worker.Task, memoryview]:
-    place = worker.Place(Rect(0, 0, 64, 64), "RGBA", "u8", 0)
-    selection = place._replace(layout="GRAY", offset=64 * 64 * 4)
-    task = worker.Task(1, "", place, "srgb", None, selection, None, None, "auto", 0)
-    return task, memoryview(bytearray(picture(64, 64).tobytes() + disc(64, 64).tobytes()))
-
-
-class Greedy:
-    """A harmonizer whose GPU has room for the network, but not for the work."""
-
-    device, model = "cuda", "gknet"
-
-    def __init__(self, held: list[weakref.ref[Any]]) -> None:
-        self.held = held
-        held.append(weakref.ref(self))
-
-    def harmonize(self, *_: object, **__: object) -> None:
-        activations = torch.zeros(1)
-        self.held.append(weakref.ref(activations))
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-
-def test_the_gpu_holds_nothing_any_more_once_the_cpu_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    load = Harmonizer.load
-    held: list[weakref.ref[Any]] = []
-
-    def greedy(model: str, device: str) -> Any:
-        if device == "cpu":
-            assert len(held) == 2 and [one() for one in held] == [None, None]
-            return load(model, device)
-        return Greedy(held)
-
-    monkeypatch.setattr(Harmonizer, "load", greedy)
-    with engine("cuda") as its:
-        outcome = its._outcome(*small_task())
-    assert isinstance(outcome, worker.Done) and outcome.device == "cpu", outcome
-
-
-@pytest.mark.parametrize("device", ["cpu", "auto"])
-def test_the_cpu_does_not_stand_in_for_itself(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
-    loads = []
-
-    def full(model: str, device: str) -> Harmonizer:
-        loads.append(device)
-        raise MemoryError
-
-    monkeypatch.setattr(Harmonizer, "load", full)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with engine(device) as its:
-        outcome = its._outcome(*small_task())
-    assert isinstance(outcome, worker.Failed) and outcome.code == Code.OUT_OF_MEMORY
-    assert loads == [device]
 
 
 # Cancel, queue, several clients
