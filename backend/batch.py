@@ -75,15 +75,16 @@ def run(items: list[Item], ledger: Ledger, engine: Engine, *, stop: bool) -> Sum
     """Make the items and note each in the ledger.
 
     Args:
-        stop: at the first failure, when what was begun is finished; else a failure concerns nobody but its item.
+        stop: at the first failure, when what was begun is finished; what was not is noted beside it, as it is still to
+            be made. Else a failure concerns nobody but its item.
     """
     summary = Summary()
     start = time.perf_counter()
+    waiting = deque(items)
 
     def tasks() -> Iterator[Task]:
-        for item in items:
-            if stop and summary.failed:
-                return
+        while waiting and not (stop and summary.failed):
+            item = waiting.popleft()
             yield Task(item, ledger.output(item), ledger.previous(item))
 
     # disable=None: no bar where stderr is no terminal
@@ -99,6 +100,8 @@ def run(items: list[Item], ledger: Ledger, engine: Engine, *, stop: bool) -> Sum
                     ledger.done(outcome.entry)
             summary.again += outcome.again
             bar.update()
+    for item in waiting:
+        ledger.failed(item, "not tried: the batch stopped at a failure before it")
     summary.wall = time.perf_counter() - start
     return summary
 

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from backend.link.messages import JOB_BYTES
+from backend import settings
+from backend.link.messages import MOST_SECONDS
 
 if TYPE_CHECKING:
     from backend.batch import Engine
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 _DEBUG = "HARMONIZE_DEBUG"
 _PATIENCE = 10.0
+_USUAL = settings.Settings()
 
 
 class BadInput(click.ClickException):
@@ -77,6 +79,18 @@ class _Group(click.Group):
             _fail(f"unexpected {type(error).__name__}: {error} (set {_DEBUG}=1 to see where)", status=1)
 
 
+class _Number(click.FloatRange):
+    """A number in a range, which NaN is not, whatever click says of it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not a number", param, ctx)
+        return number
+
+
+_STRENGTH = _Number(0, 1)
+
 _pasted = click.option(
     "--pasted/--in-place",
     default=None,
@@ -98,13 +112,11 @@ def main(context: click.Context) -> None:
 
 def _defaults() -> dict[str, dict[str, Any]]:
     """The user's settings as click takes them: for each command, its parameters' defaults."""
-    from backend import settings
-
     try:
         found = settings.load()
     except settings.SettingsError as error:
         raise BadInput(str(error)) from error
-    devices = found.pop("device", ["auto"])
+    devices = found.pop("device", list(_USUAL.devices))
     devices = devices if isinstance(devices, list) else [devices]
     here = {"device": devices[0], "model": found.get("model", "auto")}
     return {"run": here, "batch": here, "serve": {**found, "devices": devices}}
@@ -123,9 +135,7 @@ def _defaults() -> dict[str, dict[str, Any]]:
     "unless --device is given.",
 )
 @_pasted
-@click.option(
-    "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="0 leaves the image as it is."
-)
+@click.option("--strength", type=_STRENGTH, default=1.0, show_default=True, help="0 leaves the image as it is.")
 def run(
     image: Path,
     mask: Path | None,
@@ -153,8 +163,6 @@ def run(
     """
     from backend import composite, images
 
-    if math.isnan(strength):  # which no range excludes
-        raise click.BadParameter("nan is not a number from 0 to 1", param_hint="--strength")
     start = time.perf_counter()
     try:
         images.check_output(output, inputs=[image] if mask is None else [image, mask])
@@ -189,9 +197,7 @@ def _shard(context: click.Context, option: click.Parameter, value: str) -> tuple
 @click.option("--model", default="auto", show_default=True, help="The network to use.")
 @click.option("--device", default="auto", show_default=True, help="Where it runs: auto, cpu, cuda or mps.")
 @_pasted
-@click.option(
-    "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Where no manifest says otherwise."
-)
+@click.option("--strength", type=_STRENGTH, default=1.0, show_default=True, help="Where no manifest says otherwise.")
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
@@ -232,8 +238,6 @@ def batch(
     """
     from backend import catalog, ledger, places
 
-    if math.isnan(strength):
-        raise click.BadParameter("nan is not a number from 0 to 1", param_hint="--strength")
     try:
         out = places.place(output)
         items = catalog.read(source, out, rule=mask, strength=strength, stdin=sys.stdin)
@@ -254,18 +258,22 @@ def batch(
     "--device",
     "devices",
     multiple=True,
-    default=["auto"],
+    default=_USUAL.devices,
     show_default=True,
     help="Where it computes: auto, cpu, cuda, cuda:1 or mps. Given more than once, all of them do.",
 )
-@click.option("--model", default="auto", show_default=True, help='The network that "auto" is to a client.')
+@click.option("--model", default=_USUAL.model, show_default=True, help='The network that "auto" is to a client.')
 @click.option(
-    "--idle", type=click.FloatRange(0), default=900, show_default=True, help="Seconds without a job until it leaves."
+    "--idle",
+    type=_Number(0, MOST_SECONDS),
+    default=_USUAL.idle,
+    show_default=True,
+    help="Seconds without a job until it leaves.",
 )
-@click.option("--tcp/--no-tcp", help="Listen on 127.0.0.1 too, for an editor in a sandbox.")
-@click.option("--queue", type=click.IntRange(1), default=32, show_default=True, help="Jobs that it holds.")
+@click.option("--tcp/--no-tcp", default=_USUAL.tcp, help="Listen on 127.0.0.1 too, for an editor in a sandbox.")
+@click.option("--queue", type=click.IntRange(1), default=_USUAL.queue, show_default=True, help="Jobs that it holds.")
 @click.option(
-    "--job-bytes", type=click.IntRange(1), default=JOB_BYTES, show_default=True, help="Most bytes of one job."
+    "--job-bytes", type=click.IntRange(1), default=_USUAL.job_bytes, show_default=True, help="Most bytes of one job."
 )
 def serve(devices: tuple[str, ...], model: str, idle: float, tcp: bool, queue: int, job_bytes: int) -> None:
     """Be the daemon that editors' plugins ask, until stopped. They start it themselves when they need it.
@@ -277,7 +285,7 @@ def serve(devices: tuple[str, ...], model: str, idle: float, tcp: bool, queue: i
     from backend.link.messages import LinkError
 
     try:
-        daemon.serve(daemon.Settings(devices, model, idle, tcp, queue, job_bytes))
+        daemon.serve(settings.Settings(devices, model, idle, tcp, queue, job_bytes))
     except LinkError as error:
         raise NoDaemon(str(error)) from error
 
@@ -401,13 +409,14 @@ def _span(seconds: float) -> str:
 def _harmonize(given: Composite, pasted: bool | None, model: str, device: str, daemon: bool | None) -> Harmonized:
     """By the daemon, or in this process; where nobody has said which, in this process if the daemon does not do it."""
     from backend import engine
-    from backend.link.messages import Code, LinkError
+    from backend.link.messages import ICC_BYTES, Code, LinkError
 
     image, foreground, icc = given.seen, given.foreground, given.picture.icc
     named = _is_given("device")
+    is_for_us = named or len(icc or b"") > ICC_BYTES  # a profile that no message may hold
     if daemon and named:
         raise click.UsageError("--daemon and --device exclude each other: harmonize serve --device tells the daemon")
-    if daemon or (daemon is None and not named):
+    if daemon or (daemon is None and not is_for_us):
         # What the settings say of models, the daemon knows by itself.
         asked = model if _is_given("model") else "auto"
         try:

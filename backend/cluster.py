@@ -76,7 +76,7 @@ class Cluster:
         return f"{', '.join(sorted(set(self._networks)))}, workers of Ray: {len(self._networks)}"
 
     def __call__(self, tasks: Iterable[Task]) -> Iterator[tuple[Item, Outcome]]:
-        """Raises CatalogError: workers cannot be started."""
+        """Raises CatalogError: workers cannot be started, or not any more."""
         import ray
 
         source = iter(tasks)
@@ -91,6 +91,9 @@ class Cluster:
                 self._running[worker.make.remote(task)] = (worker, task, deaths)
             if self._idle and not self._running:
                 return
+            if not self._starting and not self._running:
+                self._wait_for_room()
+                continue
             for reference in ray.wait([*self._starting, *self._running], timeout=_LOOK)[0]:
                 if reference in self._starting:
                     self._greet(reference)
@@ -136,6 +139,13 @@ class Cluster:
             worker: Any = ray.remote(Worker).options(**needs).remote()
             self._workers.add(worker)
             self._starting[worker.start.remote(*self._arguments)] = worker
+
+    def _wait_for_room(self) -> None:
+        """Where the cluster has lost all its GPUs, which may come back. Raises CatalogError: they do not."""
+        self._failed_starts += 1
+        if self._failed_starts == _TRIES:
+            raise CatalogError("the cluster has no GPU any more: start a machine with one, and run this with --resume")
+        time.sleep(_LOOK)
 
     def _greet(self, reference: Any) -> None:
         """Take a worker that has started."""

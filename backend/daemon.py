@@ -11,7 +11,6 @@ backend.link.rendezvous'. The log never holds pixels, nor what a client says but
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import logging
 import logging.handlers
 import multiprocessing
@@ -35,15 +34,12 @@ import zmq
 import zmq.auth.thread
 import zmq.utils.monitor
 
-from backend import worker
+from backend import malloc, worker
 from backend.link import messages, rendezvous
 from backend.link.messages import Code, LinkError
 from backend.link.zmtp import USER
-
-IDLE = 15 * 60.0
-"""Seconds without a job after which the daemon leaves."""
-QUEUE = 32
-"""Jobs that it holds, those that run included."""
+from backend.settings import Settings
+from backend.version import package_version
 
 _TICK = 200  # milliseconds between looks at what is due, with jobs
 _QUIET = 1000  # and without
@@ -69,35 +65,9 @@ _REFUSED = zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PRO
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How a daemon is to be.
-
-    Attributes:
-        devices: each gets a worker; as Harmonizer.load takes them.
-        model: what "auto" is to a client; as Harmonizer.load takes it.
-        idle: seconds without a job after which it leaves; 0 is never.
-        tcp: listen on the loopback interface too, for editors in a sandbox.
-        queue: jobs that it holds.
-        job_bytes: most bytes of one job, and of all that wait. Never more than half of the free memory.
-    """
-
-    devices: tuple[str, ...] = ("auto",)
-    model: str = "auto"
-    idle: float = IDLE
-    tcp: bool = False
-    queue: int = QUEUE
-    job_bytes: int = messages.JOB_BYTES
-
-
 def log_file() -> Path:
     """Where the log is; older parts lie beside it."""
     return platformdirs.user_log_path("harmonize", appauthor=False) / "daemon.log"
-
-
-def package_version() -> str:
-    """This package's version."""
-    return importlib.metadata.version("gknet-harmonize")
 
 
 def serve(settings: Settings) -> None:
@@ -108,7 +78,7 @@ def serve(settings: Settings) -> None:
     """
     os.umask(0o077)
     _raise_file_limit()
-    worker.tune_malloc(_KEPT, _SPARE)
+    malloc.tune(_KEPT, _SPARE)
     with contextlib.ExitStack() as stack:
         _lock(stack)
         _sweep()
@@ -167,7 +137,7 @@ class _Job:
         request: gone once its pixels are in the segment.
         arrived, begun: when it came and when it left the queue; `reported`: when its client last heard of it.
         stage, fraction: as in Progress.
-        answered: its client has had the last answer, or is no more; `forgotten`: when.
+        answered: when its client had the last answer, or was found gone; 0: not yet.
         placed: no thread is copying its pixels any more, so the segment may be freed.
     """
 
@@ -181,8 +151,7 @@ class _Job:
     begun: float = 0.0
     stage: str = "queued"
     fraction: float = 0.0
-    answered: bool = False
-    forgotten: float = 0.0
+    answered: float = 0.0
     placed: bool = False
     segment: SharedMemory | None = None
 
@@ -243,6 +212,7 @@ class _Worker:
         ready: it has warmed up.
         alive: it has not ended.
         job: what it has to do.
+        child: the process.
     """
 
     def __init__(self, device: str, model: str, mailbox: _Mailbox) -> None:
@@ -255,8 +225,8 @@ class _Worker:
         self._mailbox = mailbox
         self._placing: threading.Thread | None = None
         self._connection, theirs = context.Pipe()
-        self.process = context.Process(target=worker.main, args=(theirs, device, model), daemon=True)
-        self.process.start()
+        self.child = context.Process(target=worker.main, args=(theirs, device, model), daemon=True)
+        self.child.start()
         theirs.close()
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -267,8 +237,8 @@ class _Worker:
             except (EOFError, OSError):
                 break
             self._mailbox.put(self, event)
-        self.process.join()
-        self._mailbox.put(self, _Died(self.process.exitcode))
+        self.child.join()
+        self._mailbox.put(self, _Died(self.child.exitcode))
 
     def send(self, message: worker.Task | worker.Cancel) -> None:
         """Messages are small enough never to block."""
@@ -283,6 +253,11 @@ class _Worker:
         self._placing = threading.Thread(target=lambda: self._mailbox.put(self, _Placed(job, _place(job))))
         self._placing.start()
 
+    @property
+    def is_free(self) -> bool:
+        """Whether it can have a job now."""
+        return self.alive and self.ready and self.job is None
+
     def state(self) -> str:
         if not self.alive:
             return "stopped"
@@ -291,13 +266,13 @@ class _Worker:
     def memory(self) -> int:
         """Bytes in memory; 0 when it has just ended."""
         try:
-            return int(psutil.Process(self.process.pid).memory_info().rss) if self.alive else 0
+            return int(psutil.Process(self.child.pid).memory_info().rss) if self.alive else 0
         except psutil.Error:
             return 0
 
     def stop(self) -> None:
-        self.process.kill()  # it holds nothing that needs a farewell, and may be deep in a stage
-        self.process.join()
+        self.child.kill()  # it holds nothing that needs a farewell, and may be deep in a stage
+        self.child.join()
         if self._placing:
             self._placing.join()
 
@@ -312,7 +287,7 @@ class _Daemon:
         self._workers: list[_Worker] = []
         self._jobs: dict[str, _Job] = {}
         self._waiting: OrderedDict[bytes, deque[_Job]] = OrderedDict()
-        self._leaving: list[tuple[zmq.MessageTracker, SharedMemory, memoryview]] = []
+        self._in_flight: list[tuple[zmq.MessageTracker, SharedMemory, memoryview]] = []
         self._numbers = 0
         self._done = self._failed = self._cancelled = 0
         self._idle_since = time.monotonic()
@@ -335,7 +310,7 @@ class _Daemon:
         """Serve until there is a reason to leave."""
         _log.info("started: version %s, pid %d, Python %s", package_version(), os.getpid(), sys.version.split()[0])
         key = secrets.token_hex(32)
-        endpoints = self._listen(key)
+        endpoints = self._bind(key)
         self._workers = [self._worker(device) for device in self._settings.devices]
         signal.set_wakeup_fd(self._mailbox.bell.fileno(), warn_on_full_buffer=False)
         rendezvous.announce(endpoints, key, package_version())
@@ -344,7 +319,7 @@ class _Daemon:
         for source in (self._router, self._monitor, self._mailbox):
             poller.register(source, zmq.POLLIN)
         while not self._stopping:
-            busy = self._jobs or self._leaving or not self._trimmed
+            busy = self._jobs or self._in_flight or not self._trimmed
             ready = dict(poller.poll(_TICK if busy else _QUIET))
             self._events()
             if self._router in ready:
@@ -380,13 +355,13 @@ class _Daemon:
                     path.unlink()
         self._authenticator.stop()
         self._context.term()
-        for _, segment, view in self._leaving:
+        for _, segment, view in self._in_flight:
             view.release()
             segment.close()
         self._mailbox.close()
         _log.info("stopped: %d jobs done, %d failed, %d cancelled", self._done, self._failed, self._cancelled)
 
-    def _listen(self, key: str) -> list[str]:
+    def _bind(self, key: str) -> list[str]:
         """Bind the router. Returns its endpoints."""
         self._authenticator.start()
         self._authenticator.configure_plain(_DOMAIN, {USER: key})
@@ -471,13 +446,26 @@ class _Daemon:
             return LinkError(
                 Code.TOO_LARGE, f"the job has {size} bytes, more than memory allows", "send a smaller part of the image"
             )
-        held = sum(job.size for job in self._jobs.values())
-        if len(self._jobs) >= self._settings.queue or (held and held + size > self._limit):
-            return LinkError(Code.BUSY, f"{len(self._jobs)} jobs are ahead already", "try again in a while")
+        held = self._held()
+        if len(self._jobs) >= self._settings.queue or (held and sum(held) + size > self._limit):
+            return LinkError(Code.BUSY, f"{len(held)} jobs are ahead already", "try again in a while")
         return None
+
+    def _release(self) -> None:
+        """Give the memory of results back that are sent."""
+        self._in_flight = [entry for entry in self._in_flight if not _is_sent(*entry)]
+
+    def _held(self) -> list[int]:
+        """Bytes of each job whose pixels are here: also of one that is cancelled, for as long as its worker is at it,
+        and of one whose result is on its way."""
+        self._release()
+        jobs = {*self._jobs.values(), *(process.job for process in self._workers if process.job)}
+        return [*(job.size for job in jobs), *(segment.size for _, segment, _ in self._in_flight)]
 
     def _ahead(self, client: bytes) -> int:
         """Jobs that come before the next one of this client, one client taking turns with another."""
+        if not self._waiting and any(process.is_free for process in self._workers):
+            return 0
         own = len(self._waiting.get(client, ()))
         others = sum(min(len(jobs), own + 1) for other, jobs in self._waiting.items() if other != client)
         return sum(process.job is not None for process in self._workers) + own + others
@@ -503,7 +491,7 @@ class _Daemon:
             cancelled=self._cancelled,
             idle=self._settings.idle,
             workers=tuple(
-                messages.Worker(one.device, one.model, one.state(), one.process.pid or 0, one.memory())
+                messages.Worker(one.device, one.model, one.state(), one.child.pid or 0, one.memory())
                 for one in self._workers
             ),
         )
@@ -550,8 +538,7 @@ class _Daemon:
     def _forget(self, job: _Job) -> None:
         """There is nothing more to tell of a job: take it from the queue, or let its worker know."""
         del self._jobs[job.name]
-        job.answered = True
-        job.forgotten = self._idle_since = time.monotonic()
+        job.answered = self._idle_since = time.monotonic()
         waiting = self._waiting.get(job.client, deque())
         if job in waiting:
             waiting.remove(job)
@@ -568,7 +555,7 @@ class _Daemon:
                 return
             if not process.alive:
                 self._workers[index] = self._worker(process.asked)
-            elif process.ready and process.job is None:
+            elif process.is_free:
                 client, jobs = self._waiting.popitem(last=False)
                 job = jobs.popleft()
                 if jobs:
@@ -664,7 +651,7 @@ class _Daemon:
             return
         else:
             assert sent is not None
-            self._leaving.append((sent, job.segment, view))
+            self._in_flight.append((sent, job.segment, view))
             job.segment.unlink()
             job.segment = None
             self._done += 1
@@ -684,20 +671,21 @@ class _Daemon:
         for job in list(self._jobs.values()):
             if now - job.reported >= _REPORT:
                 self._report(job)
-        self._leaving = [entry for entry in self._leaving if not _left(*entry)]
+        self._release()
         for process in self._workers:
             at_hand = process.job
-            if at_hand and at_hand.answered and at_hand.placed and now - at_hand.forgotten >= _STUCK:
+            if at_hand and at_hand.answered and at_hand.placed and now - at_hand.answered >= _STUCK:
                 _log.error("the worker for %s does not come back from a job that nobody wants", process.asked)
-                process.process.kill()  # of which the mailbox tells
+                process.child.kill()  # of which the mailbox tells
         if self._refused and now - self._refused_logged >= 10:
-            _log.warning("%d connections refused: no key, a wrong one, or no ZeroMQ", self._refused)
+            reasons = "no key, a wrong one, no ZeroMQ, or closed before they were let in"
+            _log.warning("%d connections came to nothing: %s", self._refused, reasons)
             self._refused, self._refused_logged = 0, now
         if self._jobs or any(process.job for process in self._workers):
             self._idle_since, self._trimmed = now, False
         elif not self._trimmed and now - self._idle_since >= _REST:
             self._trimmed = True
-            worker.trim_malloc()
+            malloc.trim()
         elif self._settings.idle and now - self._idle_since >= self._settings.idle:
             _log.info("leaving after %g seconds without a job", self._settings.idle)
             self.stop()
@@ -784,7 +772,7 @@ def _free(job: _Job) -> None:
         job.segment = None
 
 
-def _left(tracker: zmq.MessageTracker, segment: SharedMemory, view: memoryview) -> bool:
+def _is_sent(tracker: zmq.MessageTracker, segment: SharedMemory, view: memoryview) -> bool:
     """Whether libzmq is done with a result; its memory is given back then."""
     if not tracker.done:
         return False

@@ -13,6 +13,7 @@ from backend import settings
 from backend.link import rendezvous
 from backend.link.client import Client
 from backend.link.messages import PROTOCOL, Code, Harmonize, Image, LinkError, Pixels, Rect, new_job
+from backend.version import package_version
 
 _SIDE = 512
 _RUNS = 3
@@ -47,10 +48,9 @@ def examine() -> Iterator[Finding]:
 
 
 def _program(name: str) -> Iterator[Finding]:
-    version = importlib.metadata.version("gknet-harmonize")
     protocol = ".".join(map(str, PROTOCOL))
     python = f"Python {platform.python_version()} in {sys.prefix}"
-    yield Finding(name, True, f"harmonize {version}, protocol {protocol}, {python}, {platform.platform()}")
+    yield Finding(name, True, f"harmonize {package_version()}, protocol {protocol}, {python}, {platform.platform()}")
 
 
 def _packages(name: str) -> Iterator[Finding]:
@@ -125,7 +125,7 @@ def _daemon(name: str) -> Iterator[Finding]:
     except LinkError as error:
         yield Finding(name, False, str(error), "stop it with harmonize stop, or end its process; see harmonize logs")
         return
-    own = importlib.metadata.version("gknet-harmonize")
+    own = package_version()
     if status.package != own:
         text = f"pid {status.pid} is version {status.package}, this is {own}"
         yield Finding(name, False, text, "run harmonize stop; the next one to be started is of this version")

@@ -6,7 +6,6 @@ imported only where this process computes.
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,14 +16,13 @@ import numpy.typing as npt
 
 from backend.link.client import Client
 from backend.link.messages import Harmonize, Image, Pixels, Rect, new_job
+from backend.version import package_version
 
 Array = npt.NDArray[Any]
 
-DTYPES = {"uint8": "u8", "uint16": "u16", "float16": "f16", "float32": "f32"}
-"""The protocol's names of numpy's types."""
-LAYOUTS = {1: "GRAY", 2: "GRAYA", 3: "RGB", 4: "RGBA"}
-"""And of numbers of channels."""
-
+# The protocol's names of numpy's types, and of numbers of channels.
+_DTYPES = {"uint8": "u8", "uint16": "u16", "float32": "f32"}
+_LAYOUTS = {1: "GRAY", 2: "GRAYA", 3: "RGB", 4: "RGBA"}
 _STRIP = 256
 
 
@@ -68,12 +66,13 @@ class Network:
     @cached_property
     def identity(self) -> str:
         """The program's version, the digest of the weights, whatever their file is called, and what foregrounds are:
-        same identity, same results. Reads the weights again, which a single image is spared."""
+        same identity, same results on the same kind of device. Reads the weights again, which a single image is
+        spared."""
         from gknet import weights
 
         content = weights.digest(self._harmonizer.model if self._model == "auto" else self._model)
         kind = {None: "", True: " pasted", False: " in place"}[self._pasted]
-        return f"{importlib.metadata.version('gknet-harmonize')} {content}{kind}"
+        return f"{package_version()} {content}{kind}"
 
     def __call__(self, image: Array, mask: Array, *, icc: bytes | None) -> Harmonized:
         """Harmonize one image.
@@ -154,4 +153,4 @@ def _sent(image: Array) -> tuple[Rect, str, str, memoryview]:
     """What backend.link.messages.Pixels is made of."""
     pixels = np.ascontiguousarray(_channels(image))
     height, width, channels = pixels.shape
-    return Rect(0, 0, width, height), LAYOUTS[channels], DTYPES[pixels.dtype.name], pixels.data
+    return Rect(0, 0, width, height), _LAYOUTS[channels], _DTYPES[pixels.dtype.name], pixels.data

@@ -156,7 +156,9 @@ def _parse(file: BinaryIO, layout: _Layout, start: int, pointers: Iterable[int])
                 continue
         elif 0 < size <= _MOST_BYTES:
             if size > inline:
-                _seek(file, offset)
+                if offset > _FARTHEST:
+                    continue
+                file.seek(offset)
                 value = file.read(size)
             if len(value) >= size:
                 directory.fields[tag] = _Field(kind, values, _little(value[:size], layout.order, _NUMBER_BYTES[kind]))

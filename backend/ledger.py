@@ -2,6 +2,7 @@
 
     OUT/harmonize-batch/done-I-of-N.jsonl      a line for each output that is in its place
     OUT/harmonize-batch/failed-I-of-N.jsonl    a line for each item that failed: a manifest of what is to be tried again
+                                               (a batch that is broken off leaves it as it was)
     OUT/harmonize-batch/staging-I-of-N/        outputs that are being written
     OUT/harmonize-batch/sheet-I-of-N.html      the contact sheet
 
@@ -21,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -122,14 +123,17 @@ class Ledger:
         self._done.add(json.dumps(asdict(entry)) + "\n")
 
     def failed(self, item: Item, reason: str) -> None:
-        """Note an item that has failed."""
+        """Note an item that has failed, or was not tried."""
         row = {"image": str(item.image), "mask": str(item.mask or ""), "output": item.output.as_posix()}
         self._failed.write(json.dumps({**row, "strength": item.strength, "error": reason}) + "\n")
         self._failed.flush()
 
-    def close(self) -> None:
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
         self._done.close()
-        self._listing.close()
+        self._listing.__exit__(*exception)  # which an error keeps from putting the new list into its place
         places.remove_folder(self.staging)
 
 
@@ -181,12 +185,9 @@ def opened(out: Place, shard: tuple[int, int], *, resume: bool) -> Iterator[Ledg
     try:
         places.make_folder(out / FOLDER)
         lock = out / FOLDER / f"lock-{index}-of-{count}"
-        with FileLock(lock, timeout=0) if isinstance(lock, Path) else nullcontext():
-            ledger = Ledger(out, shard, resume)
-            try:
-                yield ledger
-            finally:
-                ledger.close()
+        locked = FileLock(lock, timeout=0) if isinstance(lock, Path) else nullcontext()
+        with locked, Ledger(out, shard, resume) as ledger:
+            yield ledger
     except Timeout:
         raise CatalogError(f"another process is at shard {index} of {count} in {out}: wait for it or stop it") from None
     except OSError as error:

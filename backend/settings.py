@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import platformdirs
+
+from backend.link.messages import JOB_BYTES, MOST_SECONDS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -25,6 +28,27 @@ else:
     import tomli as tomllib
 
 _BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a daemon is to be.
+
+    Attributes:
+        devices: each gets a worker; as Harmonizer.load takes them.
+        model: what "auto" is to a client; as Harmonizer.load takes it.
+        idle: seconds without a job after which it leaves; 0 is never.
+        tcp: listen on the loopback interface too, for editors in a sandbox.
+        queue: jobs that it holds, those that run included.
+        job_bytes: most bytes of one job, and of all that wait. Never more than half of the free memory.
+    """
+
+    devices: tuple[str, ...] = ("auto",)
+    model: str = "auto"
+    idle: float = 900
+    tcp: bool = False
+    queue: int = 32
+    job_bytes: int = JOB_BYTES
 
 
 class SettingsError(ValueError):
@@ -70,7 +94,10 @@ def _is_count(value: object) -> bool:
 _MEANINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "device": ("a device's name, or a list of such", _is_device),
     "model": ("a network's name", lambda value: isinstance(value, str)),
-    "idle": ("a number of seconds", lambda value: type(value) in (int, float) and 0 <= value < float("inf")),
+    "idle": (
+        f"a number of seconds from 0 to {MOST_SECONDS}",
+        lambda value: type(value) in (int, float) and 0 <= value <= MOST_SECONDS,
+    ),
     "tcp": ("true or false", lambda value: isinstance(value, bool)),
     "queue": ("a number of jobs above 0", _is_count),
     "job_bytes": ("a number of bytes above 0", _is_count),

@@ -9,11 +9,9 @@ torch is imported in the process only, as the daemon imports this module for the
 
 from __future__ import annotations
 
-import ctypes
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -23,27 +21,23 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from backend.link.messages import CHANNELS, ITEM_BYTES, NAME, WITH_ALPHA, Code, LinkError, Rect
+from backend import malloc
+from backend.foreground import Array, foreground, full, slices
+from backend.link.messages import CHANNELS, NAME, WITH_ALPHA, Code, LinkError, Rect, nbytes
 
 if TYPE_CHECKING:
     from gknet.harmonizer import Harmonized, Harmonizer
-
-Array = NDArray[Any]
 
 STAGES = ("foreground", "load", "check", "reduce", "network", "fit", "apply", "result")
 """What a job goes through, in order. It can be cancelled between them."""
 
 _DTYPES: dict[str, type[np.generic]] = {"u8": np.uint8, "u16": np.uint16, "f16": np.float16, "f32": np.float32}
-_FAINTEST = 1 / 255
-_STRIP = 256
 _KEPT = 4 << 20
 _SPARE = 32 << 20
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 class Place(NamedTuple):
@@ -56,7 +50,13 @@ class Place(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        return self.rect.width * self.rect.height * CHANNELS[self.layout] * ITEM_BYTES[self.dtype]
+        return nbytes(self.rect, self.layout, self.dtype)
+
+    def view(self, buffer: memoryview) -> Array:
+        """The pixels [height, width, channels], not copied."""
+        shape = (self.rect.height, self.rect.width, CHANNELS[self.layout])
+        pixels: Array = np.ndarray(shape, _DTYPES[self.dtype], buffer, self.offset)
+        return pixels
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def main(connection: Connection, device: str, model: str) -> None:
     tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
     # What every job needs again is kept, which saves a small image a twelfth of its time; what is for this image's size
     # goes back.
-    tune_malloc(_KEPT, _SPARE)
+    malloc.tune(_KEPT, _SPARE)
     engine = _Engine(connection, device, model)
     threading.Thread(target=_listen, args=(connection, tasks, engine), daemon=True).start()
     connection.send(engine.warm_up())
@@ -166,26 +166,6 @@ def _listen(connection: Connection, tasks: queue.SimpleQueue[Task], engine: _Eng
             engine.cancelled = received.number
         else:
             tasks.put(received)
-
-
-def tune_malloc(kept: int, spare: int) -> None:
-    """Bound the freed memory that a process holds on to, which glibc lets grow with the largest piece there was.
-
-    Args:
-        kept: pieces of more bytes than this go back to the system at once.
-        spare: most bytes of smaller ones that are kept (by each of malloc's arenas).
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
-        mallopt(_M_MMAP_THRESHOLD, kept)
-        mallopt(_M_TRIM_THRESHOLD, spare)
-
-
-def trim_malloc() -> None:
-    """Give all freed memory back to the system, where that is glibc's."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim:
-        trim(0)
 
 
 class _Engine:
@@ -251,26 +231,30 @@ class _Engine:
 
         with stage("foreground"):
             mask, box = foreground(task, buffer)
-            image = _document(_view(buffer, task.image), task.image.layout)
-        notes: tuple[str, ...] = ()
-        harmonizer = None
-        try:
+            image = _document(task.image.view(buffer), task.image.layout)
+
+        def attempt(device: str) -> tuple[Harmonizer, Harmonized]:
             with stage("load"):
-                harmonizer = self._harmonizer(task.model, self._device)
-            harmonized = self._harmonize(harmonizer, task, image, mask, buffer)
+                harmonizer = self._harmonizer(task.model, device)
+            return harmonizer, self._harmonize(harmonizer, task, image, mask, buffer)
+
+        done: tuple[Harmonizer, Harmonized] | None = None
+        notes: tuple[str, ...] = ()
+        try:
+            done = attempt(self._device)
         except Exception as error:
-            if not _out_of_memory(error) or (harmonizer is not None and harmonizer.device == "cpu"):
+            if not _out_of_memory(error) or _is_cpu(self._device):
                 raise
+        if done is None:  # from here on, as the error's traceback holds what the GPU was at
             notes = ("The GPU's memory did not suffice, so the CPU did the work.",)
             self._release()
-            with stage("load"):
-                harmonizer = self._harmonizer(task.model, "cpu")
-            harmonized = self._harmonize(harmonizer, task, image, mask, buffer)
+            done = attempt("cpu")
+        harmonizer, harmonized = done
         timings.update(harmonized.timings)
         with stage("result"):
             rect = Rect(task.image.rect.x + box.x, task.image.rect.y + box.y, box.width, box.height)
             result = Place(rect, WITH_ALPHA[task.image.layout], task.image.dtype, 0)
-            _write(_view(buffer, result), result.layout, np.asarray(harmonized.image), mask[_slices(box)])
+            _write(result.view(buffer), result.layout, np.asarray(harmonized.image), mask[slices(box)])
         return Done(task.number, result, _name(harmonizer), harmonizer.device, timings, notes)
 
     def _harmonize(
@@ -329,11 +313,21 @@ class _Engine:
 
         self._harmonizers.clear()
         torch.cuda.empty_cache()
+        if torch.backends.mps.is_available():
+            torch.mps.empty_cache()
 
 
 def _name(harmonizer: Harmonizer) -> str:
     """The model's name as it may stand in a message: a file's may be of any length and hold anything."""
     return "".join(letter if letter.isprintable() else "?" for letter in harmonizer.model)[:NAME]
+
+
+def _is_cpu(device: str) -> bool:
+    """Whether a device, as Harmonizer.load takes it, is the CPU."""
+    import torch
+
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return device == "cpu" or (device == "auto" and not has_gpu)
 
 
 def _out_of_memory(error: Exception) -> bool:
@@ -359,65 +353,6 @@ def memory(segment: SharedMemory) -> memoryview:
     return segment.buf
 
 
-def foreground(task: Task, buffer: memoryview) -> tuple[Array, Rect]:
-    """How much of each pixel is foreground: selection x layer alpha, feathered.
-
-    Returns:
-        [height, width] of the image: bool, uint8, uint16 or float32. The values of a selection or layer that alone
-        decides stay as they are. And the box of its pixels above 0, in the image's own pixels.
-
-    Raises:
-        LinkError: `no_foreground`; `bad_image`: NaN.
-    """
-    image = task.image.rect
-    area, parts = image, []
-    for place in (task.selection, task.layer):
-        if place is not None:
-            pixels = _view(buffer, place)
-            opaque = place.layout in ("RGB", "GRAY") and place is task.layer
-            parts.append((place.rect, np.ones(pixels.shape[:2], bool) if opaque else pixels[..., -1]))
-            area = _intersection(area, place.rect)
-    if not parts or area.width < 1 or area.height < 1:
-        raise _no_foreground()
-    values = _product([_values(pixels[_slices(_within(area, rect))]) for rect, pixels in parts])
-    _check_visible(values)
-    mask = np.zeros((image.height, image.width), values.dtype)
-    area = _within(area, image)
-    mask[_slices(area)] = values
-    box = _box(values)
-    box = Rect(area.x + box.x, area.y + box.y, box.width, box.height)
-    reach = round(task.feather)
-    if reach:
-        mask, grown = _feather(mask, box, reach)
-        _check_visible(mask[_slices(grown)])
-        inner = _box(mask[_slices(grown)])
-        box = Rect(grown.x + inner.x, grown.y + inner.y, inner.width, inner.height)
-    return mask, box
-
-
-def _check_visible(mask: Array) -> None:
-    most = mask.max()
-    if np.isnan(most):  # which feathering would spread over whole rows
-        raise LinkError(Code.BAD_IMAGE, "the selection or the layer's alpha contains NaN", "paint over it there")
-    if most <= _FAINTEST * _full(mask):
-        raise _no_foreground()
-
-
-def _no_foreground() -> LinkError:
-    return LinkError(
-        Code.NO_FOREGROUND,
-        "nothing in the image is selected as foreground",
-        "select the object, or activate the layer with the pasted object",
-    )
-
-
-def _view(buffer: memoryview, place: Place) -> Array:
-    """The pixels [height, width, channels] in a segment, not copied."""
-    shape = (place.rect.height, place.rect.width, CHANNELS[place.layout])
-    pixels: Array = np.ndarray(shape, _DTYPES[place.dtype], buffer, place.offset)
-    return pixels
-
-
 def _document(pixels: Array, layout: str) -> Array:
     """Pixels as the Harmonizer takes them; swaps channels in place."""
     if layout == "BGRA":
@@ -433,84 +368,6 @@ def _write(out: Array, layout: str, colours: Array, mask: Array) -> None:
     for channel in range(channels):
         out[..., channels - 1 - channel if layout == "BGRA" else channel] = colours[..., channel]
     if mask.dtype != out.dtype:
-        scale = np.float32(_full(out) / _full(mask))
+        scale = np.float32(full(out) / full(mask))
         mask = mask * scale if out.dtype.kind == "f" else np.rint(mask * scale)
     out[..., -1] = mask
-
-
-def _values(pixels: Array) -> Array:
-    """Values of a mask as the Harmonizer takes them: floats are float32 within 0..1, or NaN."""
-    return np.clip(pixels.astype(np.float32), 0, 1) if pixels.dtype.kind == "f" else pixels
-
-
-def _product(masks: list[Array]) -> Array:
-    """The product of one or two masks; the other one as it is where one is full."""
-    partial = [mask for mask in masks if mask.min() < _full(mask)]
-    if len(partial) < 2:
-        return (partial or masks)[0]
-    first, second = (mask * np.float32(1 / _full(mask)) for mask in partial)
-    product: Array = np.minimum(first * second, np.float32(1))
-    return product
-
-
-def _feather(mask: Array, box: Rect, reach: int) -> tuple[Array, Rect]:
-    """Soften the edges of a mask, over `reach` pixels to either side.
-
-    Three box blurs, which come close to a Gaussian one and end exactly there. At the image's edge the mask counts as
-    going on, so that an object which is cut off there is not faded.
-
-    Returns:
-        uint16, like the mask, and the box that it may fill: in whole steps, what is far away is exactly 0.
-    """
-    height, width = mask.shape
-    left, top = max(box.x - reach, 0), max(box.y - reach, 0)
-    right, bottom = min(box.x + box.width + reach, width), min(box.y + box.height + reach, height)
-    grown = Rect(left, top, right - left, bottom - top)
-    values = np.pad(mask[_slices(grown)], reach, mode="edge").astype(np.float32)
-    radii = [(reach + third) // 3 for third in range(3)]
-    values = _blur_rows(_blur_rows(values, radii).T, radii).T
-    result = np.zeros(mask.shape, np.uint16)
-    result[_slices(grown)] = np.rint(values * np.float32(65535 / _full(mask)))
-    return result, grown
-
-
-def _blur_rows(values: Array, radii: list[int]) -> Array:
-    """Means of 2 x radius + 1 values along the last axis, for one radius after another; ends are cut off."""
-    height, width = values.shape
-    result = np.empty((height, width - 2 * sum(radii)), np.float32)
-    for top in range(0, height, _STRIP):
-        strip = values[top : top + _STRIP].astype(np.float64)
-        for radius in radii:
-            sums = np.pad(np.cumsum(strip, axis=1), ((0, 0), (1, 0)))
-            window = 2 * radius + 1
-            strip = (sums[:, window:] - sums[:, :-window]) / window
-        result[top : top + _STRIP] = strip
-    return result
-
-
-def _full(array: Array) -> float:
-    """The value that stands for 1."""
-    return float(np.iinfo(array.dtype).max) if array.dtype.kind == "u" else 1.0
-
-
-def _box(mask: Array) -> Rect:
-    """The box of the pixels above 0, of which there is one at least."""
-    rows, columns = np.flatnonzero(mask.max(axis=1)), np.flatnonzero(mask.max(axis=0))
-    left, top = int(columns[0]), int(rows[0])
-    return Rect(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
-
-
-def _intersection(a: Rect, b: Rect) -> Rect:
-    """What two rectangles share; its width or height is below 1 where that is nothing."""
-    left, top = max(a.x, b.x), max(a.y, b.y)
-    right, bottom = min(a.x + a.width, b.x + b.width), min(a.y + a.height, b.y + b.height)
-    return Rect(left, top, right - left, bottom - top)
-
-
-def _within(a: Rect, b: Rect) -> Rect:
-    """`a`, counted from the upper left corner of `b`."""
-    return Rect(a.x - b.x, a.y - b.y, a.width, a.height)
-
-
-def _slices(rect: Rect) -> tuple[slice, slice]:
-    return slice(rect.y, rect.y + rect.height), slice(rect.x, rect.x + rect.width)

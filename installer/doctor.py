@@ -67,7 +67,8 @@ def _findings(prefix: Path, bar: Bar) -> Iterator[Finding]:
 def _places(found: Manifest, environment: Environment) -> Iterator[Finding]:
     """Of every editor that has the plugin, or could have it."""
     again = _again(environment.folder.parent)
-    link = Path(environment.run("-c", _LINK).stdout.strip())
+    asked = environment.run("-c", _LINK)
+    link = None if asked.returncode else Path(asked.stdout.strip())  # else the program itself is what is reported
     for plugin in found.plugins:
         yield _plugin(plugin, link, environment)
     known = [plugin.folder for plugin in found.plugins]
@@ -78,22 +79,24 @@ def _places(found: Manifest, environment: Environment) -> Iterator[Finding]:
         yield Finding("editors", True, "no Krita and no GIMP 3 of this user is here", f"start one, and {again}")
 
 
-def _plugin(plugin: Plugin, link: Path, environment: Environment) -> Finding:
+def _plugin(plugin: Plugin, link: Path | None, environment: Environment) -> Finding:
+    """Of one plugin; `link` is the program's own, where that can be compared."""
     place, again = plugin.place, _again(environment.folder.parent)
     name = str(place)
     if missing := plugin.missing():
         return Finding(name, False, f"{len(missing)} files are missing, such as {missing[0]}", again)
     try:
         python = plugin.python()
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError) as error:
         return Finding(name, False, f"backend.json cannot be read ({error})", again)
     if python != str(environment.python):
         return Finding(name, False, f"the plugin starts {python}, which is of another installation", again)
-    files = [path.name for path in link.glob("*.py")]
-    same, different, absent = filecmp.cmpfiles(link, place.package / "link", files, shallow=False)
-    if different or absent or not same:
-        text = f"the plugin's link is of another version than the program's: {', '.join([*different, *absent])}"
-        return Finding(name, False, text, again)
+    if link:
+        files = [path.name for path in link.glob("*.py")]
+        same, different, absent = filecmp.cmpfiles(link, place.package / "link", files, shallow=False)
+        if different or absent or not same:
+            text = f"the plugin's link is of another version than the program's: {', '.join([*different, *absent])}"
+            return Finding(name, False, text, again)
     if place.config and not kritarc.is_enabled(place.config):
         text = f"the plugin is not enabled in {place.config}"
         return Finding(name, False, text, "enable it in Krita: Settings > Configure Krita > Python Plugin Manager")
@@ -101,7 +104,8 @@ def _plugin(plugin: Plugin, link: Path, environment: Environment) -> Finding:
     if changed := plugin.changed():
         advice = f"to have it as it was, {again}; " + advice
         return Finding(name, True, f"the plugin is there, with changes of yours in {changed[0]}", advice.rstrip("; "))
-    return Finding(name, True, "the plugin is there, enabled, and of the program's version", advice)
+    text = "the plugin is there, enabled, and of the program's version" if link else "the plugin is there and enabled"
+    return Finding(name, True, text, advice)
 
 
 def _environment(environment: Environment) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The virtual environment of a checkout: made, filled with the pinned packages, and recognised when it is complete."""
+"""A virtual environment, such as a checkout's: made, filled with pinned packages, recognised when it is complete."""
 
 from __future__ import annotations
 

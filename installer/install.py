@@ -64,7 +64,7 @@ def install(order: Order, bar: Bar) -> None:
 def _is_foreign(prefix: Path) -> bool:
     """Whether a folder that the user has named holds things, but nothing of an installer's."""
     ours = (prefix / manifest.FILE).exists() or product.environments(prefix)
-    left = ("install.log", "installer.lock")  # of an installer that failed, or that is at work
+    left = ("install.log", manifest.LOCK)  # of an installer that failed, or that is at work
     return prefix != manifest.default_prefix() and not ours and any(path.name not in left for path in prefix.iterdir())
 
 

@@ -144,13 +144,13 @@ def demo(started: float) -> int:
     return subprocess.run(command, cwd=ROOT, env={**QUICK, **variables()}).returncode
 
 
-def check(variables: dict[str, str]) -> int:
-    """Run every check, the test suite last, and return the first exit status that is not 0."""
+def check(more: dict[str, str]) -> int:
+    """Run every check, the test suite last, with `more` variables, and return the first exit status that is not 0."""
     python = prepared("dev")
     failed: dict[str, int] = {}
     for name, command in CHECKS.items():
         print(f"== {' '.join(command)}", flush=True)
-        status = subprocess.run([python, "-m", *command], cwd=ROOT, env={**os.environ, **variables}).returncode
+        status = subprocess.run([python, "-m", *command], cwd=ROOT, env={**os.environ, **more}).returncode
         if status:
             failed[name] = status
     if failed:

@@ -15,6 +15,7 @@ from typing import IO
 from installer.editors import Place, xdg
 
 FILE = "manifest.json"
+LOCK = "installer.lock"
 
 
 class ManifestError(Exception):
@@ -43,8 +44,12 @@ class Plugin:
         return Place(self.editor, self.packaging, Path(self.folder), Path(self.config) if self.config else None)
 
     def python(self) -> str:
-        """The interpreter that it starts, as its backend.json says. Raises OSError, ValueError or KeyError."""
-        return str(json.loads((self.place.package / "backend.json").read_text(encoding="utf-8"))["python"])
+        """The interpreter that it starts, as its backend.json says. Raises OSError or ValueError."""
+        content = json.loads((self.place.package / "backend.json").read_text(encoding="utf-8"))
+        try:
+            return str(content["python"])
+        except (KeyError, TypeError) as error:
+            raise ValueError("it names no Python") from error
 
     def changed(self) -> list[Path]:
         """The files that are not as they were installed; not those that are gone."""
@@ -113,22 +118,18 @@ def digest(path: Path) -> str:
 
 @contextmanager
 def locked(prefix: Path) -> Iterator[None]:
-    """Be the only installer of this folder.
+    """Be the only installer of this folder. The file stays: were it removed, one that has opened it already would get
+    a lock of its own beside the next one's.
 
     Raises:
         ManifestError: another is at work there.
     """
-    path = prefix / "installer.lock"
-    with path.open("ab") as file:
+    with (prefix / LOCK).open("ab") as file:
         try:
             _lock(file)
         except OSError:
             raise ManifestError(f"another installer is at work in {prefix}: let it end, and run this again") from None
-        try:
-            yield
-        finally:
-            if sys.platform != "win32":  # there, an open file cannot be removed
-                path.unlink(missing_ok=True)
+        yield
 
 
 if sys.platform == "win32":

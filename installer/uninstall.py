@@ -41,7 +41,7 @@ def uninstall(prefix: Path, bar: Bar) -> None:
         if found or environments:
             (prefix / "install.log").unlink(missing_ok=True)
         (prefix / manifest.FILE).unlink(missing_ok=True)
-    (prefix / "installer.lock").unlink(missing_ok=True)
+    (prefix / manifest.LOCK).unlink(missing_ok=True)
     if not any(prefix.iterdir()):
         prefix.rmdir()
     bar.finish(
@@ -55,7 +55,7 @@ def _other_owner(plugin: Plugin, prefix: Path) -> str:
     """The Python that a plugin starts if it is of another installation, which has put its own in the place of ours."""
     try:
         python = plugin.python()
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError):
         return ""
     return "" if Path(python).is_relative_to(prefix) else python
 

@@ -92,6 +92,9 @@ class Client:
         Raises:
             LinkError: as rendezvous.find and rendezvous.Launch; `not_running`: this client is to start none.
         """
+        self._forget_the_dead()
+        if self._idle:
+            return None
         connection = rendezvous.find(self._file)
         dealer = None if connection is None else _reach(connection)
         if dealer is not None:
@@ -110,8 +113,7 @@ class Client:
         Raises:
             LinkError: there is no daemon, and none can be started.
         """
-        self._forget_the_dead()
-        launch = None if self._idle else self.launch()
+        launch = self.launch()
         if launch is not None:
             launch.wait()
             self._idle.append((self._connect(), False))
@@ -166,7 +168,10 @@ class Client:
         connections, self._idle = self._idle, []
         for dealer, greeted in connections:
             try:
-                dealer.on_readable()
+                moved = -1
+                while moved != dealer.moved:  # the end comes after what the daemon said before it left
+                    moved = dealer.moved
+                    dealer.on_readable()
                 self._idle.append((dealer, greeted))
             except LinkError:
                 dealer.close()

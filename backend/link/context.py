@@ -1,4 +1,7 @@
-"""Which part of a document is worth sending along with a foreground: whole numbers in, whole numbers out."""
+"""What rectangles of a document share, and which part of it is worth sending along with a foreground.
+
+Whole numbers in, whole numbers out.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,14 @@ from .messages import Rect
 _SURROUNDINGS = 3  # sides of the part, in longer sides of the foreground
 _SMALLEST = 512  # pixels; less would show the network no more than a patch
 _WHOLE = 2  # a part of more than one such share of the document is the whole of it
+
+
+def intersection(one: Rect, other: Rect) -> Rect | None:
+    """What two rectangles share; None: nothing."""
+    left, top = max(one.x, other.x), max(one.y, other.y)
+    width = min(one.x + one.width, other.x + other.width) - left
+    height = min(one.y + one.height, other.y + other.height) - top
+    return Rect(left, top, width, height) if width > 0 and height > 0 else None
 
 
 def context_box(foreground: Rect, document: Rect) -> Rect:
@@ -19,14 +30,12 @@ def context_box(foreground: Rect, document: Rect) -> Rect:
     Raises:
         ValueError: the foreground lies outside of the document.
     """
-    left, top = max(foreground.x, document.x), max(foreground.y, document.y)
-    right = min(foreground.x + foreground.width, document.x + document.width)
-    bottom = min(foreground.y + foreground.height, document.y + document.height)
-    if left >= right or top >= bottom:
+    seen = intersection(foreground, document)
+    if seen is None:
         raise ValueError(f"the foreground {tuple(foreground)} lies outside of the document {tuple(document)}")
-    side = max(_SURROUNDINGS * max(right - left, bottom - top), _SMALLEST)
-    x, width = _span(left, right, side, document.x, document.width)
-    y, height = _span(top, bottom, side, document.y, document.height)
+    side = max(_SURROUNDINGS * max(seen.width, seen.height), _SMALLEST)
+    x, width = _span(seen.x, seen.x + seen.width, side, document.x, document.width)
+    y, height = _span(seen.y, seen.y + seen.height, side, document.y, document.height)
     return document if _WHOLE * width * height > document.width * document.height else Rect(x, y, width, height)
 
 

@@ -14,7 +14,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .context import context_box
+from .context import context_box, intersection
 from .messages import CHANNELS, ITEM_BYTES, Harmonize, Pixels, Rect, new_job
 from .texts import Refusal
 
@@ -117,11 +117,3 @@ def is_opaque(pixels: Pixels) -> bool:
             if piece[offset::size].count(value) != len(piece) // size:
                 return False
     return True
-
-
-def intersection(one: Rect, other: Rect) -> Rect | None:
-    """What two rectangles share; None: nothing."""
-    left, top = max(one.x, other.x), max(one.y, other.y)
-    width = min(one.x + one.width, other.x + other.width) - left
-    height = min(one.y + one.height, other.y + other.height) - top
-    return Rect(left, top, width, height) if width > 0 and height > 0 else None

@@ -32,6 +32,7 @@ FRAMES = 8
 JOB_BYTES = 6_000_000_000
 ICC_BYTES = 4 * 1024 * 1024
 MOST_FEATHER = 1000
+MOST_SECONDS = 10**12
 NAME = 100
 """Letters of a name."""
 
@@ -102,6 +103,11 @@ class Rect(NamedTuple):
     height: int
 
 
+def nbytes(rect: Rect, layout: str, dtype: str) -> int:
+    """Bytes of a rectangle's pixels; layout and dtype as in Pixels."""
+    return rect.width * rect.height * CHANNELS[layout] * ITEM_BYTES[dtype]
+
+
 @dataclass(frozen=True)
 class Pixels:
     """A rectangle of pixels, rows from top to bottom without padding, native byte order.
@@ -122,7 +128,7 @@ class Pixels:
         _check_rect(self.rect)
         _check_choice("layout", self.layout, CHANNELS)
         _check_choice("dtype", self.dtype, ITEM_BYTES)
-        size = self.rect.width * self.rect.height * CHANNELS[self.layout] * ITEM_BYTES[self.dtype]
+        size = nbytes(self.rect, self.layout, self.dtype)
         held = _length("pixels", self.data)
         if held != size:
             raise _bad(
@@ -186,8 +192,8 @@ class Harmonize:
     def __post_init__(self) -> None:
         _check_name("job", self.job)
         _check_type("image", self.image, Image)
-        if self.icc is not None and not 0 < _length("icc", self.icc) <= ICC_BYTES:
-            raise LinkError(Code.TOO_LARGE, f"an ICC profile holds 1 to {ICC_BYTES} bytes, not {len(self.icc)}")
+        if self.icc is not None:
+            _check_icc(_length("icc", self.icc))
         if self.selection is not None:
             _check_type("selection", self.selection, Pixels)
             _check_choice("the selection's layout", self.selection.layout, ("GRAY",))
@@ -383,8 +389,8 @@ class Status:
         _check_name("package", self.package)
         for name in ("pid", "memory", "running", "queued", "done", "failed", "cancelled"):
             _check_count(name, getattr(self, name))
-        _check_number("uptime", self.uptime, 0, 1e12)
-        _check_number("idle", self.idle, 0, 1e12)
+        _check_number("uptime", self.uptime, 0, MOST_SECONDS)
+        _check_number("idle", self.idle, 0, MOST_SECONDS)
         _check_type("workers", self.workers, tuple)
         _check_entries("workers", self.workers)
         for worker in self.workers:
@@ -424,7 +430,7 @@ def unpack_request(frames: Sequence[Buffer]) -> Request:
     """What a client sent, for the daemon. Frames must stay as they are while the message is in use.
 
     Raises:
-        LinkError: `bad_message`, `too_large`, or `protocol` with which side to update.
+        LinkError: `bad_message`, `too_large`, `bad_image`, or `protocol` with which side to update.
     """
     request: Request = _unpack(frames, _REQUESTS, own="the daemon", other="the plugin")
     return request
@@ -591,6 +597,14 @@ def _check_text(name: str, value: Any, longest: int) -> None:
 def _check_entries(name: str, value: Any) -> None:
     if len(value) > _ENTRIES:
         raise _bad(f"{name} has more than {_ENTRIES} entries")
+
+
+def _check_icc(size: int) -> None:
+    if not size:
+        raise _bad("an ICC profile of 0 bytes is none")
+    if size > ICC_BYTES:
+        said = f"its ICC profile has {size} bytes, {ICC_BYTES} at most are taken"
+        raise LinkError(Code.BAD_IMAGE, said, "convert it to another profile")
 
 
 def _check_count(name: str, value: Any) -> None:

@@ -44,11 +44,9 @@ TEXTS = {
     "engine.none": "not started yet",
     "menu.image_convert": "Image > Convert Image Color Space",
     "menu.layer_convert": "Layer > Convert > Convert Layer Color Space",
-    # Layers, undo
+    # Layers
     "layer": "{layer} (harmonized)",
-    "undo": "Harmonize Layer",
     # Progress; the daemon's stages
-    "stage": "{stage}",
     "stage.reading": "Reading the picture",
     "stage.starting": "Starting the backend",
     "stage.sending": "Sending the picture",
@@ -116,7 +114,7 @@ TEXTS = {
     "profile_linear": "The colour profile {profile} was not found, so the picture was treated as linear.",
     "unexpected": "The plugin failed unexpectedly ({error}); the picture is as it was. Please report it.",
     # What the daemon, or the way to it, tells: what happened, why, what to do
-    "error": "The harmonization failed: {message}. {hint}.",
+    "error": "The harmonization failed: {message}.",
     "error.protocol": "The plugin and the backend are of different versions: {message}. Please {hint}.",
     "error.bad_message": (
         "The plugin and the backend do not understand each other: {message}. Install both again, from one version."
@@ -156,6 +154,9 @@ TEXTS = {
 }
 
 
+_HINTED = ("error", "error.bad_image")  # they leave it to the daemon's hint what to do
+
+
 class Refusal(Exception):
     """What the user asks for cannot be done; the text says why, and what to do. Nothing was changed."""
 
@@ -170,18 +171,19 @@ def text(key: str, **values: object) -> str:
 
 def explain(error: LinkError) -> str:
     """What happened, why, and what to do next, in sentences for the user; with the log's path where there is one."""
-    key = f"error.{error.code}"
-    # A backend of a newer version may have codes of its own.
-    hint = error.hint or "Harmonize again"
-    sentence = text(key if key in TEXTS else "error", message=error.message.rstrip("."), hint=hint)
+    key, hint = f"error.{error.code}", error.hint
+    if key not in TEXTS:  # a backend of a newer version may have codes of its own
+        key, hint = "error", hint or "harmonize again"
+    sentence = text(key, message=error.message.rstrip("."), hint=hint)
+    if key in _HINTED and hint:
+        sentence = f"{sentence} {hint[0].upper()}{hint[1:]}."
     return f"{sentence}\n{text('error.log', log=error.log)}" if error.log else sentence
 
 
 def progress(report: Accepted | Progress) -> str:
     """What is being done."""
     stage = getattr(report, "stage", "queued" if getattr(report, "ahead", 0) else "copy")
-    key = f"stage.{stage}"
-    return text(key) if key in TEXTS else text("stage", stage=stage.capitalize())
+    return TEXTS.get(f"stage.{stage}", stage.capitalize())
 
 
 def summary(result: Result, seconds: float) -> str:

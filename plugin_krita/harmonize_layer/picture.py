@@ -10,7 +10,7 @@ from krita import Document, Krita, Node
 from . import profiles
 from .layers import active_layer, counterpart, groups_with_effects, has_layers_below, layers_above, without_effects
 from .link.foreground import Plan
-from .link.messages import CHANNELS, ITEM_BYTES, Harmonize, Image, Pixels, Rect
+from .link.messages import Harmonize, Image, Pixels, Rect, nbytes
 from .link.texts import Refusal, text
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _check_isolation() -> None:
 
 
 def _check_size(rect: Rect, layout: str, dtype: str) -> None:
-    if rect.width * rect.height * CHANNELS[layout] * ITEM_BYTES[dtype] > _MOST_BYTES:
+    if nbytes(rect, layout, dtype) > _MOST_BYTES:
         raise Refusal("too_large")
 
 

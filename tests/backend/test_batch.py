@@ -206,10 +206,23 @@ def test_what_failed_before_is_listed_until_it_has_been_tried_again(tmp_path: Pa
     (place / "failed-1-of-1.jsonl").write_text('{"image": "broken.png"}\n')
     killed = Ledger(tmp_path, (1, 1), resume=True)  # and not closed
     assert "broken.png" in killed.failures.read_text()
+    with pytest.raises(KeyboardInterrupt), opened(tmp_path, (1, 1), resume=True) as interrupted:
+        raise KeyboardInterrupt
+    assert "broken.png" in interrupted.failures.read_text() and not interrupted.staging.exists()
     with opened(tmp_path, (1, 1), resume=True) as ledger:
         ledger.failed(Item(tmp_path / "other.png", None, Path("other.png"), 1.0), "why")
     assert "broken.png" not in ledger.failures.read_text() and "other.png" in ledger.failures.read_text()
     assert not list(place.glob("*.partial"))
+
+
+def test_a_batch_that_cannot_begin_leaves_the_list_that_it_goes_by(tmp_path: Path, tree: Path) -> None:
+    out = tmp_path / "out"
+    assert batch(tree, out).exit_code == 2  # no image has an alpha
+    failed = out / FOLDER / "failed-1-of-1.jsonl"
+    listed = failed.read_bytes()
+    result = batch(failed, out, "--model", "nonesuch")
+    assert result.exit_code == 2 and "nonesuch" in result.stderr
+    assert failed.read_bytes() == listed and listed.count(b"\n") == 6
 
 
 def test_a_manifests_rows_are_all_meant_also_those_of_masks(tmp_path: Path, tree: Path) -> None:
@@ -272,6 +285,13 @@ def test_stop_finishes_at_the_first_failure_what_was_begun(tmp_path: Path) -> No
     assert result.exit_code == 2 and done, result.output
     assert int(done[1]) < beyond - 5
     assert len(outputs(out)) == len(notes(out, "done")) == int(done[1])
+    listed = [row["error"].startswith("not tried") for row in notes(out, "failed")]
+    assert listed == [False] + [True] * (beyond - 1 - int(done[1]))
+    result = batch(out / FOLDER / "failed-1-of-1.jsonl", out, "--on-error", "stop")
+    assert result.exit_code == 2 and f"of {len(listed)} failed" in result.stderr
+    made = {Path(row["output"]).name for row in notes(out, "done")}
+    assert made.isdisjoint(missing := {row["output"] for row in notes(out, "failed")})
+    assert len(made | missing) == beyond
 
 
 def test_a_killed_batch_leaves_nothing_half_written_and_resumes(tmp_path: Path) -> None:

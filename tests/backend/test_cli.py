@@ -206,6 +206,16 @@ def test_the_profile_tells_what_the_values_mean(tmp_path: Path, mask: Path) -> N
     assert np.abs(plain - other).max() > 1
 
 
+def test_a_profile_that_no_message_may_hold_is_for_this_process(tmp_path: Path, mask: Path) -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    large = (5 << 20).to_bytes(4, "big") + srgb[4:] + bytes((5 << 20) - len(srgb))
+    images.write(tmp_path / "in.png", Picture(composite(), large))
+    result = run(tmp_path / "in.png", mask, "-o", tmp_path / "out.png")
+    assert result.exit_code == 0 and "by the daemon" not in result.stdout, result.output
+    result = run(tmp_path / "in.png", mask, "-o", tmp_path / "out.png", "--daemon")
+    refused(result, "its ICC profile has 5242880 bytes, 4194304 at most are taken (convert it to another profile)")
+
+
 def test_without_mask_the_alpha_is_the_mask(tmp_path: Path, image: Path, mask: Path) -> None:
     source = tmp_path / "in.png"
     Image.fromarray(np.dstack([composite(), mask_array()])).save(source)

@@ -17,6 +17,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from backend.catalog import CatalogError
+from backend.cluster import Cluster
 from backend.ledger import FOLDER
 from tests.backend.test_batch import ROOT, RULE, add, batch, notes, outputs, tree
 from tests.need import need
@@ -35,9 +37,9 @@ def nodes(*rooms: dict[str, int]) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("OMP_NUM_THREADS", "1")
-        from ray.cluster_utils import Cluster
+        from ray.cluster_utils import Cluster as Nodes
 
-        started = Cluster()
+        started = Nodes()
         try:
             for room in rooms:
                 started.add_node(**room, include_dashboard=False, object_store_memory=80 * 2**20)
@@ -180,6 +182,21 @@ def test_there_is_one_worker_for_one_gpu_and_four_cores(tmp_path: Path) -> None:
             time.sleep(0.1)
     assert finished(process)[0] == 0 and len(outputs(out)) == 60
     assert most == 1
+
+
+def test_a_cluster_that_has_lost_its_gpus_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need(importlib.util.find_spec("ray") is not None, "Ray: pip install -e '.[batch]'")
+    import ray
+
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    monkeypatch.setattr(ray, "wait", lambda *_, **__: pytest.fail("nothing is there to be waited for"))
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "GPU": 1.0})
+    engine = Cluster("auto", "auto", None, tmp_path)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0})
+    with pytest.raises(CatalogError, match="no GPU any more"):
+        next(engine([]))
+    assert waits == [10, 10]
 
 
 def test_what_cannot_be_begun_is_refused_on_one_line(tmp_path: Path, tree: Path, cluster: str) -> None:

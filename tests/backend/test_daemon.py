@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -24,7 +23,6 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import pytest
-import torch
 import zmq
 
 from backend import images, worker
@@ -345,89 +343,6 @@ def test_what_cannot_be_harmonized_is_told_and_costs_that_job_only(
     succeeds(client)
 
 
-# What counts as foreground
-
-
-def derived(image: Rect, selection: Pixels | None, layer: Pixels | None, feather: float = 0) -> tuple[Array, Rect]:
-    buffer, places = bytearray(), []
-    for part in (selection, layer):
-        places.append(part and worker.Place(part.rect, part.layout, part.dtype, len(buffer)))
-        buffer += memoryview(part.data).cast("B") if part else b""
-        buffer += bytes(-len(buffer) % 8)
-    whole = worker.Place(image, "RGB", "u8", 0)
-    task = worker.Task(1, "", whole, "srgb", None, places[0], places[1], None, "auto", feather)
-    return worker.foreground(task, memoryview(buffer))
-
-
-def test_the_foreground_is_where_selection_and_layer_meet() -> None:
-    selection = pixels(np.full((40, 40), 128, np.uint8), "GRAY", 10, 20)
-    alpha = np.zeros((50, 50, 4), np.uint16)
-    alpha[5:, :, 3] = 65535 // 2
-    mask, box = derived(Rect(0, 0, 100, 100), selection, pixels(alpha, "BGRA", -20, 30))
-    assert mask.shape == (100, 100) and mask.dtype == np.float32
-    assert box == Rect(10, 35, 20, 25)
-    assert np.count_nonzero(mask) == 20 * 25
-    np.testing.assert_allclose(mask[35:60, 10:30], 128 / 255 / 2, atol=1e-4)
-
-
-def test_a_layer_without_alpha_leaves_the_selection_as_it_is() -> None:
-    selection = disc(60, 60)
-    mask, _ = derived(Rect(0, 0, 60, 60), pixels(selection, "GRAY"), pixels(picture(60, 60, 3), "RGB"))
-    assert mask.dtype == np.uint8
-    np.testing.assert_array_equal(mask, selection)
-    mask, box = derived(Rect(0, 0, 60, 60), None, pixels(picture(20, 20, 3), "RGB", 50, 10))
-    assert box == Rect(50, 10, 10, 20) and mask.sum() == 200
-
-
-def test_feather_softens_over_its_reach_and_not_at_the_images_edge() -> None:
-    selection = np.zeros((100, 120), np.uint8)
-    selection[:, 60:] = 255
-    mask, box = derived(Rect(0, 0, 120, 100), pixels(selection, "GRAY"), None, feather=10)
-    assert mask.dtype == np.uint16
-    assert box == Rect(50, 0, 70, 100)
-    assert (mask[:, :50] == 0).all() and (mask[:, 70:] == 65535).all()
-    assert (np.diff(mask[50, 50:70].astype(int)) > 0).all() and (mask == mask[:1]).all()
-    with pytest.raises(LinkError) as raised:
-        selection[:] = 0
-        selection[50, 50] = 255
-        derived(Rect(0, 0, 120, 100), pixels(selection, "GRAY"), None, feather=100)
-    assert raised.value.code == Code.NO_FOREGROUND
-
-
-# Memory
-
-
-@pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("MPS backend out of memory (...)")]
-)
-def test_where_the_gpus_memory_does_not_suffice_the_cpu_does_the_work(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    load = Harmonizer.load
-
-    def full(model: str, device: str) -> Harmonizer:
-        if device == "cpu" and cpu_has_room:
-            return load(model, device)
-        raise error
-
-    monkeypatch.setattr(Harmonizer, "load", full)
-    place = worker.Place(Rect(0, 0, 64, 64), "RGBA", "u8", 0)
-    data = picture(64, 64).tobytes() + disc(64, 64).tobytes()
-    selection = place._replace(layout="GRAY", offset=64 * 64 * 4)
-    task = worker.Task(1, "", place, "srgb", None, selection, None, None, "auto", 0)
-    reader, writer = multiprocessing.Pipe(duplex=False)
-    for cpu_has_room in (True, False):
-        engine = worker._Engine(writer, "cuda", "auto")
-        assert "out of memory" in engine.warm_up().trouble
-        outcome = engine._outcome(task, memoryview(bytearray(data)))
-        if cpu_has_room:
-            assert isinstance(outcome, worker.Done) and outcome.device == "cpu" and "CPU" in outcome.notes[0]
-        else:
-            assert isinstance(outcome, worker.Failed) and (outcome.code, outcome.trouble) == (Code.OUT_OF_MEMORY, "")
-    reader.close()
-    writer.close()
-
-
 # Cancel, queue, several clients
 
 
@@ -486,6 +401,19 @@ def test_clients_take_turns_and_a_queued_job_can_be_cancelled(daemon: Daemon, cl
     assert ends[single.job] < ends[many[3].job]
 
 
+def test_of_two_workers_the_free_one_takes_a_job_at_once(started: Callable[..., Daemon]) -> None:
+    daemon = started("--device", "cpu", "--device", "cpu")
+    client = daemon.client()
+    wait(lambda: [one.state for one in client.status().workers] == ["idle", "idle"])
+    one, other = (worker.pid for worker in client.status().workers)
+    with stopped(one), stopped(other):
+        requests = [job() for _ in range(4)]
+        for request in requests:
+            client.send(request)
+        assert [client.until(Accepted).ahead for _ in requests] == [0, 0, 2, 3]
+    assert all(isinstance(client.final(), Result) for _ in requests)
+
+
 def test_a_full_queue_refuses_with_the_number_of_jobs_ahead(daemon: Daemon, client: Client) -> None:
     with daemon.stopped_worker():
         requests = [job() for _ in range(33)]
@@ -499,6 +427,40 @@ def test_a_full_queue_refuses_with_the_number_of_jobs_ahead(daemon: Daemon, clie
         codes = [client.final() for _ in requests[:-1]]
         assert all(isinstance(error, Error) and error.code == Code.CANCELLED for error in codes)
     succeeds(client)
+
+
+def test_a_cancelled_job_counts_until_its_worker_is_done_with_it(started: Callable[..., Daemon]) -> None:
+    daemon = started("--job-bytes", "30000")
+    client = daemon.client()
+    with daemon.stopped_worker():
+        request = job()
+        client.send(request)
+        client.until(Progress, stage="copy")
+        client.send(Cancel(request.job))
+        client.until(Error, code=Code.CANCELLED)
+        error = client.ask(job())
+        assert isinstance(error, Error) and error.code == Code.BUSY and error.message.startswith("1 jobs are ahead")
+    wait(lambda: client.status().running == 0)
+    succeeds(client)
+
+
+def test_a_result_counts_until_its_client_has_read_it(started: Callable[..., Daemon]) -> None:
+    daemon = started("--job-bytes", "8000000")
+    client = daemon.client()
+    slow = Dealer(daemon.connection["endpoints"][0], daemon.connection["key"])
+    slow.send(messages.pack(job(1024)))
+    while not slow.wait(10):
+        pass
+    while slow.unsent:
+        slow.wait(1)
+    wait(lambda: client.status().done == 1)
+    error = client.ask(job(1024))
+    assert isinstance(error, Error) and error.code == Code.BUSY, error
+    while not any(isinstance(messages.unpack_reply(frames), Result) for frames in slow.wait(10)):
+        pass
+    slow.close()
+    wait(lambda: isinstance(client.ask(job(1024)), Accepted))
+    assert isinstance(client.final(), Result)
 
 
 def test_a_killed_client_is_noticed_and_its_job_cancelled(daemon: Daemon, client: Client) -> None:
@@ -536,7 +498,7 @@ def test_who_has_no_key_gets_no_answer(daemon: Daemon, client: Client) -> None:
     assert not keyless.poll(300)
     keyless.close()
     assert isinstance(client.ask(Hello("a friend")), Welcome)
-    wait(lambda: "connections refused" in daemon.log())
+    wait(lambda: "connections came to nothing" in daemon.log())
     assert "stranger" not in daemon.log() and "a friend" in daemon.log()
 
 
@@ -669,7 +631,7 @@ class Impatient(Daemon):
     """One that gives a worker a second for a job that nobody wants any more."""
 
     def command(self, *arguments: str) -> subprocess.Popen[str]:
-        script = "from backend import daemon; daemon._STUCK = 1.0; daemon.serve(daemon.Settings())"
+        script = "from backend import daemon, settings; daemon._STUCK = 1.0; daemon.serve(settings.Settings())"
         return subprocess.Popen([sys.executable, "-c", script], env=self.environment, cwd=ROOT, text=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import resource
 import struct
 import subprocess
@@ -286,6 +287,22 @@ def test_exif_of_a_tiff_by_pillow(tmp_path: Path, byte_order: str) -> None:
     assert block is not None
     Image.new("RGB", (9, 9)).save(tmp_path / "copy.jpg", exif=block)
     check_exif(tmp_path / "copy.jpg")
+
+
+def test_a_tag_that_points_beyond_all_files_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    pyvips.Image.new_from_array(pixels("uint8", 3)).tiffsave(str(path), bigtiff=True)
+    exif.into_tiff(path, exif_block())
+    content = bytearray(path.read_bytes())
+    layout = struct.Struct("<HHQQ")  # tag, type, count and offset of an entry
+    (entry,) = re.finditer(re.escape(struct.pack("<HH", 0x010F, 2)), content)
+    tag, kind, count, _ = layout.unpack_from(content, entry.start())
+    layout.pack_into(content, entry.start(), tag, kind, count, 1 << 41)
+    path.write_bytes(content)
+    block = exif.of_tiff(path)
+    assert block is not None and b"A camera maker" not in block
+    assert not exif.is_raw_ycbcr(path)
+    images.read(path)
 
 
 def test_a_broken_exif_block_does_not_break_the_image(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "backend.cli", *arguments]
-    return subprocess.run(line, cwd=ROOT, env=os.environ, capture_output=True, text=True)
+    return subprocess.run(line, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=60)
 
 
 def test_no_file_is_no_settings(write: Write) -> None:
@@ -61,6 +61,9 @@ def test_the_example_of_the_module_is_valid(write: Write) -> None:
         ("device = 3", "sets device to 3, which is not a device's name"),
         ("device = []", "which is not a device's name"),
         ("idle = -1", "which is not a number of seconds"),
+        ("idle = 1e13", "which is not a number of seconds"),
+        ("idle = nan", "which is not a number of seconds"),
+        ("idle = inf", "which is not a number of seconds"),
         ("idle = true", "which is not a number of seconds"),
         ("tcp = 1", "which is not true or false"),
         ("queue = 0", "which is not a number of jobs"),
@@ -72,6 +75,12 @@ def test_what_means_nothing_is_refused_with_its_place(write: Write, text: str, s
     with pytest.raises(settings.SettingsError, match=said) as caught:
         settings.load()
     assert str(settings.path()) in str(caught.value)
+
+
+@pytest.mark.parametrize("idle", ["-1", "nan", "inf", "1e13"])
+def test_an_idle_time_that_no_status_could_tell_is_refused(write: Write, idle: str) -> None:
+    done = command("serve", "--idle", idle)
+    assert done.returncode == 2 and "--idle" in done.stderr and done.stderr.count("\n") == 1, done
 
 
 def test_a_daemon_that_a_client_starts_is_as_the_settings_say(write: Write, tmp_path: Path) -> None:

@@ -19,11 +19,11 @@ from gknet.cli import main
 from gknet.experts import single
 from gknet.modulation import modulate
 from gknet.network import GKNet
+from tests.examples import EXAMPLES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PICTURES = ("change", "kernels", "features", "attention")
 
 

@@ -16,8 +16,7 @@ from gknet.data.pasting import paste
 from gknet.experts import Experts, single
 from gknet.harmonizer import as_seen
 from gknet.seam import REACH, SIDE, SeamReader, pieces
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+from tests.examples import EXAMPLES
 
 
 @pytest.fixture(scope="module")

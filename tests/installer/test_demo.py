@@ -12,9 +12,7 @@ import pytest
 from PIL import Image
 
 from installer import demo
-from installer.environment import ROOT
-
-EXAMPLES = ROOT / "examples"
+from tests.examples import EXAMPLES
 
 
 def test_examples_are_three_composites_with_soft_masks() -> None:

@@ -183,6 +183,29 @@ def test_an_editor_gets_its_result(client: Client) -> None:
     job.on_writable()
 
 
+def test_to_launch_again_opens_no_other_connection(client: Client) -> None:
+    launch = client.launch()
+    assert launch is not None
+    launch.wait()
+    for _ in range(3):
+        assert client.launch() is None
+    assert len(client._idle) == 1
+    client.harmonize(request())
+    assert client.launch() is None and len(client._idle) == 1
+
+
+def test_a_daemon_that_left_since_the_launch_is_launched_again(client: Client) -> None:
+    client.harmonize(request())
+    client.close()
+    assert client.launch() is None
+    select.select([client._idle[0][0]], [], [], 5)  # the daemon's greeting, which stays unread
+    kill()
+    time.sleep(0.1)
+    launch = client.launch()
+    assert launch is not None
+    launch.wait()
+
+
 def test_a_connection_serves_one_job_after_another(client: Client) -> None:
     for _ in range(3):
         client.harmonize(request())

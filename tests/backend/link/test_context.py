@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.link.context import context_box
+from backend.link.context import context_box, intersection
 from backend.link.messages import Rect
 
 DOCUMENT = Rect(0, 0, 6000, 4000)
@@ -67,3 +67,8 @@ def test_it_moves_with_the_document(foreground: Rect, document: Rect, x: int, y:
     except ValueError:
         return
     assert context_box(moved(foreground), moved(document)) == moved(box)
+
+
+def test_intersections() -> None:
+    assert intersection(Rect(-5, -5, 10, 10), Rect(0, 0, 9, 3)) == Rect(0, 0, 5, 3)
+    assert intersection(Rect(0, 0, 10, 10), Rect(10, 0, 5, 5)) is None

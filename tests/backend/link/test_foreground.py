@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.link.foreground import Plan, intersection, is_opaque
+from backend.link.foreground import Plan, is_opaque
 from backend.link.messages import CHANNELS, Image, Pixels, Rect
 from backend.link.texts import Refusal, text
 
@@ -85,8 +85,3 @@ def test_a_layer_is_opaque_where_each_pixel_is(layout: str, dtype: str) -> None:
         return
     for hole in ((0, 0), (150, 20), (299, 299)):
         assert not is_opaque(pixels(rect, layout, dtype, hole))
-
-
-def test_intersections() -> None:
-    assert intersection(Rect(-5, -5, 10, 10), Rect(0, 0, 9, 3)) == Rect(0, 0, 5, 3)
-    assert intersection(Rect(0, 0, 10, 10), Rect(10, 0, 5, 5)) is None

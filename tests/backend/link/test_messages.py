@@ -204,10 +204,10 @@ def test_limits() -> None:
     assert code_of(unpack_request, [header(frames=list("abcdefgh")), *[b""] * 8]) == Code.TOO_LARGE
     assert code_of(unpack_request, []) == Code.TOO_LARGE
     Harmonize("a", IMAGE, icc=bytes(messages.ICC_BYTES))
-    for size in (0, messages.ICC_BYTES + 1):
-        with pytest.raises(LinkError, match="ICC") as caught:
+    for size, code in ((0, Code.BAD_MESSAGE), (messages.ICC_BYTES + 1, Code.BAD_IMAGE)):
+        with pytest.raises(LinkError, match="ICC profile") as caught:
             Harmonize("a", IMAGE, icc=bytes(size))
-        assert caught.value.code == Code.TOO_LARGE
+        assert caught.value.code == code
 
 
 WRONG = {

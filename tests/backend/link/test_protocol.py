@@ -13,9 +13,9 @@ import msgpack
 import pytest
 
 from backend import worker
-from backend.daemon import Settings
 from backend.link import messages
 from backend.link.messages import CHANNELS, ITEM_BYTES, Code, pack, unpack_reply, unpack_request
+from backend.settings import Settings
 from gknet import color
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "protocol.md").read_text(encoding="utf-8")

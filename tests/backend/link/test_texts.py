@@ -24,8 +24,14 @@ def test_every_text_for_an_error_has_its_code() -> None:
 
 def test_an_unknown_error_is_told_as_the_daemon_tells_it_with_its_log() -> None:
     error = LinkError("moonlight", "the moon is up.", "wait for the sun", "/log")
-    assert explain(error) == "The harmonization failed: the moon is up. wait for the sun.\nThe log: /log"
+    assert explain(error) == "The harmonization failed: the moon is up. Wait for the sun.\nThe log: /log"
     assert explain(LinkError("moonlight", "the moon is up")).endswith("Harmonize again.")
+
+
+def test_what_to_do_about_a_bad_picture_is_told_where_the_daemon_knows_it() -> None:
+    said = explain(LinkError(Code.BAD_IMAGE, "the selection contains NaN", "paint over it there"))
+    assert said == "This picture cannot be harmonized: the selection contains NaN. Paint over it there."
+    assert explain(LinkError(Code.BAD_IMAGE, "it is blue")) == "This picture cannot be harmonized: it is blue."
 
 
 def test_every_stage_has_a_text_and_an_unknown_one_is_shown() -> None:
