@@ -113,7 +113,7 @@ def _manifest(path: Place) -> Iterator[Row]:
             try:
                 from pyarrow import parquet
             except ImportError:
-                raise CatalogError(f"{path} needs pyarrow: pip install 'gknet-harmonize[batch]'") from None
+                raise CatalogError(f"{path} needs pyarrow: install the extra [batch] (docs/scale.md)") from None
             with path.open("rb") as table:
                 yield from parquet.read_table(table).to_pylist()
             return

@@ -149,8 +149,9 @@ def run(
     """Harmonize the foreground of IMAGE, which MASK shows in white, and write the whole image to OUT.
 
     Files are PNG, JPEG, TIFF or WebP; the extension of OUT chooses the format. Kept are the size, 8 or 16 bits or
-    32-bit float a channel, grey or RGB, alpha, ICC profile, EXIF and XMP, and every pixel of the background. JPEG is
-    written at quality 95, WebP lossless; both hold 8 bits a channel, which is said where it costs some.
+    32-bit float a channel, grey or RGB, alpha, ICC profile, EXIF and XMP, and, but in JPEG, every pixel of the
+    background. JPEG is compressed anew at quality 95, WebP is lossless; both hold 8 bits a channel, which is said where
+    it costs some.
 
     MASK is as large as IMAGE; grey is foreground in part. Of a mask in colours the luminance counts; of a mask with
     transparent parts, its opacity alone.

@@ -190,7 +190,7 @@ def connected(model: str, device: str, pasted: bool | None, staging: Place) -> I
     try:
         import ray
     except ImportError:
-        raise CatalogError("--engine ray needs more packages: pip install 'gknet-harmonize[batch]'") from None
+        raise CatalogError("--engine ray needs more packages: install the extra [batch] (docs/scale.md)") from None
 
     try:
         _reach(os.environ.get("RAY_ADDRESS", ""))

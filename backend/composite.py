@@ -97,7 +97,8 @@ def _own_foreground(image: Path, picture: Picture) -> Pixels:
         raise ImageFileError(f"{image} is transparent everywhere, so no foreground shows: give a MASK")
     if alpha.min() >= white:
         raise ImageFileError(f"{image} is opaque everywhere, so its alpha shows no foreground: give a MASK")
-    background = picture.colour[alpha < white]
+    hidden = alpha <= 0  # a cut-out's soft edge is no background
+    background = picture.colour[hidden if hidden.any() else alpha < white]
     if (background == background[0]).all():
         raise ImageFileError(f"{image} holds no picture under its transparent parts: paste it onto one and give a MASK")
     return np.clip(alpha, 0, 1) if alpha.dtype.kind == "f" else alpha

@@ -139,7 +139,7 @@ def remove_folder(folder: Place) -> None:
 
 def _remote(url: str) -> UPath:
     if importlib.util.find_spec("upath") is None:
-        raise PlaceError(f"{url} is a URL, which needs more packages: pip install 'gknet-harmonize[batch]'")
+        raise PlaceError(f"{url} is a URL, which needs more packages: install the extra [batch] (docs/scale.md)")
     from fsspec.registry import known_implementations
     from upath import UPath
 

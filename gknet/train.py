@@ -160,6 +160,8 @@ class Trainer:
         self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         if config.batch % self.world:
             raise ValueError(f"a batch of {config.batch} does not divide among {self.world} processes")
+        if config.size % 8:
+            raise ValueError(f"--size {config.size} does not fit: name a multiple of 8")
         torch.manual_seed(config.seed)
         model = single(weights.load(config.init)) if config.init else variants.create(config.model)
         self.model: GKNet = model.to(device)
@@ -472,6 +474,12 @@ def _sheet(trainer: Trainer, batch: Batch) -> Tensor:
     return torch.cat([column.transpose(0, 1).flatten(1, 2) for column in columns], 2).cpu()
 
 
+def _usual(name: str, text: str) -> str:
+    """A help text with what the setting is if it is not given."""
+    usual = getattr(TrainConfig, name)
+    return f"{text} ({usual}; paper: {PAPER.get(name, usual)})."
+
+
 @click.command("train")
 @click.option(
     "--data",
@@ -490,22 +498,24 @@ def _sheet(trainer: Trainer, batch: Batch) -> Tensor:
     show_default=True,
     help="paper: section 4.1.",
 )
-@click.option("--model", help="Network to train, by name.")
+@click.option(
+    "--model", help=_usual("model", "Network to train: gknet, gknet-baseline, gknet-kpb, gknet-kpb-lre or gknet-lite")
+)
 @click.option("--init", help="Weights to start from: a name or a file; of two experts the one for pastes.")
-@click.option("--size", type=int, help="Side of the training pictures, pixels.")
-@click.option("--batch", type=int, help="Pictures a step, over all processes.")
+@click.option("--size", type=int, help=_usual("size", "Side of the training pictures, pixels, a multiple of 8"))
+@click.option("--batch", type=int, help=_usual("batch", "Pictures a step, over all processes"))
 @click.option("--steps", type=int, help="End after so many steps.")
 @click.option("--epochs", type=int, help="End after so many passes over the data.")
 @click.option("--minutes", type=float, help="End after so many minutes of training.")
-@click.option("--lr", type=float, help="Peak learning rate.")
-@click.option("--weight-decay", type=float, help="Decay of the weight matrices.")
-@click.option("--ema", type=float, help="Decay of the moving average.")
+@click.option("--lr", type=float, help=_usual("lr", "Peak learning rate"))
+@click.option("--weight-decay", type=float, help=_usual("weight_decay", "Decay of the weight matrices"))
+@click.option("--ema", type=float, help=_usual("ema", "Decay of the moving average"))
 @click.option("--bf16/--no-bf16", default=None, help="Autocast to bfloat16.")
 @click.option("--freeze-norm/--no-freeze-norm", default=None, help="Batch norm keeps its statistics.")
 @click.option("--global-only/--no-global-only", default=None, help="Train encoder and global tone alone.")
 @click.option("--local-only/--no-local-only", default=None, help="Train LRE, decoder and kernels alone.")
-@click.option("--holdout", type=int, help="Photos held out for validation.")
-@click.option("--validate-every", type=int, help="Steps between validations and checkpoints.")
+@click.option("--holdout", type=int, help=_usual("holdout", "Photos held out for validation, a quarter of all at most"))
+@click.option("--validate-every", type=int, help=_usual("validate_every", "Steps between validations and checkpoints"))
 @click.option("--seed", type=int, help="Of everything random.")
 @click.option(
     "--resume/--no-resume", default=True, show_default=True, help="Go on from OUT's checkpoint if there is one."
@@ -513,7 +523,8 @@ def _sheet(trainer: Trainer, batch: Batch) -> Tensor:
 def command(preset: str, resume: bool, **options: Any) -> None:
     """Train a network on random composites of photos, or on a folder in iHarmony4's layout.
 
-    Under torchrun the batch is divided among the processes.
+    One of --steps, --epochs and --minutes ends the run (with --config paper, 120 epochs do). It runs on a CUDA GPU
+    where there is one; under torchrun the batch is divided among the processes.
     """
     if options["init"] and options["model"]:
         raise click.UsageError("--init brings its network along: leave --model out")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from installer import editors, kritarc, manifest
+from installer import command, editors, kritarc, manifest
 from installer.environment import Environment
 from installer.manifest import Manifest, ManifestError, Plugin
 from installer.progress import Bar, Step
@@ -59,6 +59,11 @@ def _findings(prefix: Path, bar: Bar) -> Iterator[Finding]:
         yield Finding("installation", False, text, _again(prefix))
         return
     yield Finding("installation", True, f"version {found.version} in {environment.folder}")
+    place = command.path(prefix)
+    if command.starts(prefix, environment.folder):
+        yield Finding("command", True, str(place))
+    else:
+        yield Finding("command", False, f"{place} does not start this version", _again(prefix))
     yield from _places(found, environment)
     bar.show(Step("testing the environment"))
     yield from _environment(environment)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from installer import editors, kritarc, manifest, product
+from installer import command, editors, kritarc, manifest, product
 from installer.editors import Place
 from installer.environment import Environment, InstallError
 from installer.manifest import Manifest, Plugin
@@ -54,9 +53,12 @@ def install(order: Order, bar: Bar) -> None:
             ) from error
         if not changed and not is_new:
             bar.finish("no change: all of this is installed already")
+        try:
+            command.write(order.prefix, found.folder)
+        except OSError as error:
+            raise InstallError(f"{command.path(order.prefix)} cannot be written: {error}. Run this again") from error
         _clear(order.prefix, found, bar)
-    command = found.python.with_name("harmonize.exe" if os.name == "nt" else "harmonize")
-    bar.finish(f"harmonize {product.version()} is installed; its command is {command}")
+    bar.finish(f"harmonize {product.version()} is installed; its command is {command.path(order.prefix)}")
     if changed and places:
         bar.finish("start your editor anew: Krita has Tools > Scripts > Harmonize Layer, GIMP Filters > Harmonize")
 

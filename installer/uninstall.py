@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from installer import editors, kritarc, manifest, product
+from installer import command, editors, kritarc, manifest, product
 from installer.install import stop_daemon
 from installer.manifest import Plugin
 from installer.progress import Bar
@@ -39,6 +39,7 @@ def uninstall(prefix: Path, bar: Bar) -> None:
             bar.finish(f"step: {environment.name}")
             product.remove(environment)
         if found or environments:
+            command.remove(prefix)
             (prefix / "install.log").unlink(missing_ok=True)
         (prefix / manifest.FILE).unlink(missing_ok=True)
     (prefix / manifest.LOCK).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pytest
 import pyvips
 from click.testing import CliRunner, Result
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFilter
 from PIL.PngImagePlugin import PngInfo
 
 from backend import images
@@ -384,10 +384,12 @@ def test_an_image_whose_alpha_is_no_mask_needs_one(tmp_path: Path, alpha: int | 
     refused(run(tmp_path / "in.png", "-o", tmp_path / "out.png"), text)
 
 
-def test_a_cut_out_on_nothing_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("softness", [0, 3])
+def test_a_cut_out_on_nothing_is_refused(tmp_path: Path, softness: int) -> None:
+    alpha = np.asarray(Image.fromarray(mask_array()).filter(ImageFilter.GaussianBlur(softness)))
     cut_out = composite()
-    cut_out[mask_array() == 0] = 0
-    Image.fromarray(np.dstack([cut_out, mask_array()])).save(tmp_path / "in.png")
+    cut_out[alpha == 0] = 0
+    Image.fromarray(np.dstack([cut_out, alpha])).save(tmp_path / "in.png")
     refused(run(tmp_path / "in.png", "-o", tmp_path / "out.png"), "holds no picture under its transparent parts")
 
 

@@ -216,4 +216,4 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path, tree: Path, m
     monkeypatch.setitem(sys.modules, "ray", None)
     result = batch(tree, tmp_path / "out", "--mask", RULE, "--engine", "ray")
     assert result.exit_code == 2
-    assert result.stderr == "harmonize: --engine ray needs more packages: pip install 'gknet-harmonize[batch]'\n"
+    assert result.stderr == "harmonize: --engine ray needs more packages: install the extra [batch] (docs/scale.md)\n"

@@ -183,7 +183,7 @@ def test_without_the_extra_a_url_says_what_to_install(
     result = batch(tree, "s3://bucket/out")
     assert result.exit_code == 2
     assert result.stderr == (
-        "harmonize: s3://bucket/out is a URL, which needs more packages: pip install 'gknet-harmonize[batch]'\n"
+        "harmonize: s3://bucket/out is a URL, which needs more packages: install the extra [batch] (docs/scale.md)\n"
     )
     assert batch(tree, tmp_path / "out", "--mask", RULE).exit_code == 0
 

@@ -313,3 +313,13 @@ def test_a_batch_that_does_not_divide_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ValueError, match="does not divide"):
         train.Trainer(train.TrainConfig(data="", out="", steps=1, batch=4), torch.device("cpu"))
+
+
+def test_a_size_that_cannot_be_halved_is_refused() -> None:
+    with pytest.raises(ValueError, match="--size 100 does not fit: name a multiple of 8"):
+        train.Trainer(train.TrainConfig(data="", out="", steps=1, size=100), torch.device("cpu"))
+
+
+def test_the_help_names_every_network() -> None:
+    said = CliRunner().invoke(main, ["train", "--help"]).output
+    assert all(name in said for name in variants.VARIANTS)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from installer import editors
+from installer import command, editors
 from installer.doctor import examine
 from installer.environment import Environment
 from installer.manifest import Manifest, Plugin
@@ -51,6 +51,16 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installed:
 def test_a_damaged_backend_json_is_told(installed: Installed, content: str) -> None:
     installed.backend.write_text(content)
     assert "BAD GIMP 3.0" in (said := installed.doctor()) and "backend.json cannot be read" in said
+    uninstall(installed.prefix, Bar(io.StringIO()))
+    assert not installed.prefix.exists()
+
+
+def test_a_command_of_another_version_is_told(installed: Installed) -> None:
+    assert "BAD command" in installed.doctor()
+    command.write(installed.prefix, installed.environment.folder.with_name("environment-0.0.9-0123456789"))
+    assert "BAD command" in installed.doctor()
+    command.write(installed.prefix, installed.environment.folder)
+    assert f"ok  command: {command.path(installed.prefix)}" in installed.doctor()
     uninstall(installed.prefix, Bar(io.StringIO()))
     assert not installed.prefix.exists()
 

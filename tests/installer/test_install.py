@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from installer import manifest
+from installer import command, manifest
 from installer.bundle import PLUGINS
 from installer.debian import FIRST_START, gimp_root
 from installer.environment import ROOT
@@ -123,6 +123,11 @@ class Home:
 
     def harmonize(self, *arguments: str, python: Path | None = None) -> subprocess.CompletedProcess[str]:
         line = [str(python or self.backends()[0]), "-m", "backend.cli", *arguments]
+        return subprocess.run(line, cwd=self.folder, env=self.variables, capture_output=True, encoding="utf-8")
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """By the command that `install` names, which has the same path in every version."""
+        line = [str(command.path(self.prefix)), *arguments]
         return subprocess.run(line, cwd=self.folder, env=self.variables, capture_output=True, encoding="utf-8")
 
     def files(self) -> dict[str, tuple[int, int]]:
@@ -346,10 +351,11 @@ def test_an_upgrade_that_is_killed_at_any_step_leaves_what_works(home: Home) -> 
         for step in ("the environment", "harmonize itself", "checking", "the plugin for Krita", "the plugin for GIMP"):
             home.kill_at(step, "install")
             assert set(home.backends()) == {old}
-            assert home.harmonize("--help").returncode == 0
+            assert home.harmonize("--help").returncode == home.command("--help").returncode == 0
         assert daemon.poll() is None
         home.kill_at("removing", "install")  # from here on, the new version is what works
-        assert old not in home.backends() and home.harmonize("--help").returncode == 0
+        assert old not in home.backends()
+        assert home.harmonize("--help").returncode == home.command("--help").returncode == 0
         done = home("install")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "weights" not in done.stdout  # the environment had been completed before
@@ -364,6 +370,7 @@ def test_an_upgrade_that_is_killed_at_any_step_leaves_what_works(home: Home) -> 
     assert home.manifest().version == "0.1.1"
     done = home("doctor")
     assert done.returncode == 0 and "harmonize 0.1.1" in done.stdout, done.stdout
+    assert command.starts(home.prefix, environment) and home.command("status").returncode == 3
 
 
 def test_uninstall_takes_all_and_nothing_else(home: Home) -> None:

@@ -14,9 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
+from PIL import Image, ImageChops
 
 import backend.cli
 import gknet.cli
@@ -25,6 +26,7 @@ from installer.main import parser
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line.split("#")[0].strip() for line in README.splitlines() if line.startswith("    ")]
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 TOOLS = {"harmonize": backend.cli.main, "gknet": gknet.cli.main}
 
 
@@ -92,11 +94,34 @@ def test_gallery_shows_each_composite_and_the_notice_names_its_photographs() -> 
 
 def test_python_of_the_readme_runs(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    _, code = PYTHON
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
     with Image.open(tmp_path / "result.png") as result, Image.open(ROOT / "examples" / "astronaut.jpg") as composite:
         assert result.size == composite.size
+
+
+def test_a_sprite_gets_its_light_from_a_scene_as_the_readme_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _ = PYTHON
+    monkeypatch.chdir(tmp_path)
+    Path("on_scene").mkdir()
+    with (
+        Image.open(ROOT / "examples" / "coffee.jpg") as photo,
+        Image.open(ROOT / "examples" / "coffee_mask.png") as mask,
+    ):
+        sprite = photo.convert("RGBA")
+        sprite.putalpha(mask.convert("L"))
+    scene = Image.effect_mandelbrot((900, 700), (-2, -1, 1, 1), 60).convert("RGB")
+    exec(code, {"Image": Image, "scene": scene, "sprite": sprite, "x": 150, "y": 80})
+    told = CliRunner().invoke(backend.cli.main, ["batch", "on_scene", "-o", "results", "--pasted"])
+    assert told.exit_code == 0, told.output
+    with Image.open("on_scene/hero.png") as before, Image.open("results/hero.png") as after:
+        assert (after.mode, after.size) == ("RGBA", scene.size)
+        changed, opacity = np.asarray(ImageChops.difference(before, after)), np.asarray(before.getchannel("A"))
+    assert changed[..., 3].max() == changed[opacity == 0].max() == 0
+    assert changed[opacity == 255, :3].mean() > 3
 
 
 def test_no_file_names_a_registry_or_a_place_on_a_machine() -> None:
