@@ -17,10 +17,12 @@ Array = NDArray[Any]
 
 FLAT = 3 / 255
 """Up to which difference the pixels of a bar are of one colour: compression leaves it a little uneven."""
-STEP = 16 / 255
-"""What is further than this from a bar's colour is picture."""
-RING = 8
-"""Pixels beside a bar that compression smears its edge over."""
+STEP = 24 / 255
+"""The least that counts as an edge, within"""
+WIDTH = 4
+"""pixels, as scaling blurs it, and"""
+SMEAR = 16
+"""pixels from where the bar is no longer flat: the blocks that compression smears colours over."""
 SAMPLES = 256
 """Pixels looked at a line, at most."""
 
@@ -28,8 +30,8 @@ SAMPLES = 256
 def picture_box(document: Array, mask: Array, foreground: Box) -> Box:
     """The part of a document that is picture: what lies within lines of one colour that run along a whole side.
 
-    A bar is told by its straight edge: beside it half of a line at least is of other colours. So what fades out, as a
-    burnt-out sky or a studio's backdrop does, is picture.
+    A bar is told by its straight edge, at which half of a line at least jumps. So what fades out, as a burnt-out sky or
+    a studio's backdrop does, is picture.
 
     Args:
         document: uint8, uint16 or float32 (0..1) [H, W, 1, 2, 3 or 4].
@@ -40,13 +42,13 @@ def picture_box(document: Array, mask: Array, foreground: Box) -> Box:
     height, width = mask.shape
     box, wider = Box(0, 0, width, height), None
     while box != wider:  # there may be a frame in a frame
-        wider, (lines, known) = box, (whole[box.slices] for whole in (colours, mask))
-        across, known_across = lines.swapaxes(0, 1), known.T
+        wider, (lines, marked) = box, (whole[box.slices] for whole in (colours, mask))
+        across, marked_across = lines.swapaxes(0, 1), marked.T
         box = Box(
-            min(box.left + _bar(across, known_across), foreground.left),
-            min(box.top + _bar(lines, known), foreground.top),
-            max(box.right - _bar(across[::-1], known_across[::-1]), foreground.right),
-            max(box.bottom - _bar(lines[::-1], known[::-1]), foreground.bottom),
+            min(box.left + _bar(across, marked_across), foreground.left),
+            min(box.top + _bar(lines, marked), foreground.top),
+            max(box.right - _bar(across[::-1], marked_across[::-1]), foreground.right),
+            max(box.bottom - _bar(lines[::-1], marked[::-1]), foreground.bottom),
         )
     return box
 
@@ -58,12 +60,12 @@ def _bar(lines: Array, mask: Array) -> int:
     first = lines[0][mask[0] == 0]
     if not len(first) or np.ptp(first, axis=0).max() > FLAT * scale:
         return 0
-    unknown = mask > 0
-    away = np.abs(lines / scale - first[0] / scale).max(2)
-    away[unknown] = 0
-    flat = (away <= FLAT).all(1)
+    values, unknown = lines / scale, mask > 0
+    flat = ((np.abs(values - first[0] / scale).max(2) <= FLAT) | unknown).all(1)
     bar = int(flat.argmin())  # 0 if all are
-    beside = slice(bar, bar + RING)
-    other, seen = np.count_nonzero(away[beside] > STEP, 1), np.count_nonzero(~unknown[beside], 1)
-    edge = other > seen / 2
+    after = np.arange(bar, min(bar + SMEAR, len(lines)))
+    before = np.maximum(after - WIDTH, 0)
+    known = ~(unknown[after] | unknown[before])
+    jumps = (np.abs(values[after] - values[before]).max(2) > STEP) & known
+    edge = np.count_nonzero(jumps, 1) > np.count_nonzero(known, 1) / 2
     return bar + int(edge.argmax()) if edge.any() else 0
