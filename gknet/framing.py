@@ -31,7 +31,7 @@ def picture_box(document: Array, mask: Array, foreground: Box) -> Box:
     """The part of a document that is picture: what lies within lines of one colour that run along a whole side.
 
     A bar is told by its straight edge, at which half of a line at least jumps. So what fades out, as a burnt-out sky or
-    a studio's backdrop does, is picture.
+    a studio's backdrop does, is picture; and beside an edge there is background always.
 
     Args:
         document: uint8, uint16 or float32 (0..1) [H, W, 1, 2, 3 or 4].

@@ -431,15 +431,13 @@ def _context(context_box: tuple[int, int, int, int] | None, document: Array, mas
             raise ValueError(
                 f"context_box {tuple(box)} does not contain the foreground, which fills {tuple(foreground)}; enlarge it"
             )
-    half = 0.5 * upsampling.full_scale(mask.dtype)
-    if mask[box.slices].min() >= half:
+    if mask[box.slices].min() >= 0.5 * upsampling.full_scale(mask.dtype):
         raise NoBackgroundError(
             "the mask is full: there is no background to match; leave pixels outside the foreground at 0"
             + ("" if context_box is None else ", and enlarge context_box until it holds some")
         )
     picture = picture_box(document[box.slices], mask[box.slices], foreground.within(box)).out_of(box)
-    usable = min(picture.right - picture.left, picture.bottom - picture.top) >= MIN_SIDE
-    return picture if usable and mask[picture.slices].min() < half else box
+    return picture if min(picture.right - picture.left, picture.bottom - picture.top) >= MIN_SIDE else box
 
 
 def _strength(strength: float) -> float:

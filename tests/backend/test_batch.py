@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from filelock import FileLock
 from PIL import Image
 
 from backend import images
-from backend.catalog import Item
+from backend.catalog import Item, read
 from backend.cli import main
 from backend.images import Picture
 from backend.ledger import FOLDER, Ledger, opened
@@ -340,6 +341,8 @@ def test_what_cannot_be_begun_is_refused_on_one_line(tmp_path: Path, tree: Path)
     (tree / "out.csv").write_text("image,output\na.png,../a.png\n")
     (tree / "twice.csv").write_text("image,output\na.png,x.png\nb.jpg,X.png\n")
     (tree / "strong.csv").write_text("image,strength\na.png,2\n")
+    (tree / "much.csv").write_text("image,strength\na.png,much\n")
+    (tree / "away.csv").write_text(f"image,output\na.png,{tmp_path / 'away.png'}\n")
     (tree / "bad.jsonl").write_text('{"image": \n')
     (tree / "bad.parquet").write_bytes(b"no table")
     (tmp_path / "empty").mkdir()
@@ -357,6 +360,8 @@ def test_what_cannot_be_begun_is_refused_on_one_line(tmp_path: Path, tree: Path)
         (tree / "out.csv", [], "outside the output folder"),
         (tree / "twice.csv", [], "would both become"),
         (tree / "strong.csv", [], "give a number from 0 to 1"),
+        (tree / "much.csv", [], "give a number from 0 to 1"),
+        (tree / "away.csv", [], "outside the output folder"),
         (tree / "bad.jsonl", [], "has a line that is no JSON"),
         (tree, ["--shard", "3/2"], "is not I/N"),
         (tree, ["--model", "nonesuch"], "nonesuch"),
@@ -379,3 +384,40 @@ def test_the_sheet_shows_every_picture_and_leads_to_it(tmp_path: Path, tree: Pat
     assert "<b>" not in page
     changes = [float(change) for change in re.findall(r"<br>changed by ([\d.]+)%", page)]
     assert len(changes) == 4 and changes == sorted(changes, reverse=True) and changes[-1] > 0
+
+
+def test_what_of_a_folder_is_an_image(tmp_path: Path) -> None:
+    tree = tmp_path / "photos"
+    for name in ("b.PNG", "a.Tiff", ".hidden.png", "notes.txt"):
+        add(tree, "made.png", 1).rename(tree / name)
+    items = read(str(tree), tmp_path / "out", rule=None, strength=1.0, stdin=io.StringIO())
+    assert [item.image.name for item in items] == ["a.Tiff", "b.PNG", "made_mask.png"]
+
+
+def test_a_manifest_as_spreadsheets_save_it(tmp_path: Path, tree: Path) -> None:
+    (tree / "list.csv").write_text("image,mask\na.png,a_mask.png\n", encoding="utf-8-sig")
+    assert batch(tree / "list.csv", tmp_path / "out").exit_code == 0
+
+
+def test_an_image_that_is_its_own_mask(tmp_path: Path) -> None:
+    add(tmp_path / "photos", "a.png", 1)
+    (tmp_path / "photos/a_mask.png").unlink()
+    assert list(outputs(tmp_path / "out")) == []
+    result = batch(tmp_path / "photos", tmp_path / "out", "--mask", "{parent}/{name}")
+    assert result.exit_code == 0 and list(outputs(tmp_path / "out")) == ["a.png"], result.output
+
+
+def test_lost_depth_is_told_for_each_image(tmp_path: Path, tree: Path) -> None:
+    (tree / "list.csv").write_text("image,mask,output\ndeep/er/c.tif,deep/er/c_mask.png,c.jpg\n")
+    result = batch(tree / "list.csv", tmp_path / "out")
+    assert result.exit_code == 0 and "c.jpg gets 8 bits a channel" in result.output
+
+
+def test_the_change_that_is_noted_is_the_foregrounds_mean(tmp_path: Path, tree: Path) -> None:
+    out = tmp_path / "out"
+    assert batch(tree, out, "--mask", RULE).exit_code == 0
+    noted = {Path(row["output"]).name: row["change"] for row in notes(out, "done")}
+    for name, white in (("a.png", 255), ("deep/er/c.tif", 65535)):
+        before, after = (images.read(folder / name).pixels.astype(float) for folder in (tree, out))
+        expected = np.abs(after - before)[mask() > 0].mean() / white
+        assert noted[Path(name).name] == pytest.approx(expected, rel=1e-4)

@@ -182,14 +182,33 @@ def test_a_mask_may_be_of_any_kind(tmp_path: Path, image: Path, mask: Path, kind
         np.testing.assert_array_equal(got, expected)
 
 
-def test_the_luminance_of_a_coloured_mask_counts(tmp_path: Path, image: Path) -> None:
-    green, grey = np.zeros((HEIGHT, WIDTH, 3), np.uint8), np.zeros((HEIGHT, WIDTH), np.uint8)
-    green[INSIDE] = (0, 255, 0)
-    grey[INSIDE] = 150
-    for name, array in (("green", green), ("grey", grey)):
+@pytest.mark.parametrize(("colour", "luminance"), [((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29)])
+def test_the_luminance_of_a_coloured_mask_counts(
+    tmp_path: Path, image: Path, colour: tuple[int, int, int], luminance: int
+) -> None:
+    coloured, grey = np.zeros((HEIGHT, WIDTH, 4), np.uint8), np.zeros((HEIGHT, WIDTH), np.uint8)
+    coloured[INSIDE] = (*colour, 0)
+    coloured[..., 3] = 255  # opaque, so it is not what counts
+    grey[INSIDE] = luminance
+    for name, array in (("coloured", coloured), ("grey", grey)):
         Image.fromarray(array).save(tmp_path / f"{name}.png")
         assert run(image, tmp_path / f"{name}.png", "-o", tmp_path / f"{name}_out.png").exit_code == 0
-    assert (tmp_path / "green_out.png").read_bytes() == (tmp_path / "grey_out.png").read_bytes()
+    assert (tmp_path / "coloured_out.png").read_bytes() == (tmp_path / "grey_out.png").read_bytes()
+
+
+def test_floats_of_a_mask_beyond_the_range_are_its_ends(tmp_path: Path, mask: Path) -> None:
+    wild = np.where(mask_array() > 0, 1.5, -0.5).astype(np.float32)
+    images.write(tmp_path / "wild.tif", Picture(wild))
+    source, cut_out = composite("float32"), tmp_path / "cut_out.tif"
+    images.write(tmp_path / "in.tif", Picture(source))
+    images.write(cut_out, Picture(np.dstack([source, wild])))
+    told = [tmp_path / "in.tif", mask], [tmp_path / "in.tif", tmp_path / "wild.tif"], [cut_out]
+    for number, arguments in enumerate(told):
+        result = run(*arguments, "-o", tmp_path / f"{number}.tif")
+        assert (result.exit_code, result.stderr) == (0, ""), result.output
+    expected, *others = (images.read(tmp_path / f"{number}.tif").pixels[..., :3] for number in range(3))
+    for other in others:
+        np.testing.assert_allclose(other, expected, atol=1e-6)
 
 
 def test_the_profile_tells_what_the_values_mean(tmp_path: Path, mask: Path) -> None:

@@ -67,3 +67,30 @@ def test_feather_softens_over_its_reach_and_not_at_the_images_edge() -> None:
         selection[50, 50] = 255
         derived(Rect(0, 0, 120, 100), pixels(selection, "GRAY"), None, feather=100)
     assert raised.value.code == Code.NO_FOREGROUND
+
+
+def test_floats_beyond_the_range_are_its_ends() -> None:
+    values = np.full((40, 40), -0.5, np.float32)
+    values[10:30, 10:30] = 1.5
+    mask, box = derived(Rect(0, 0, 40, 40), pixels(values, "GRAY"), None)
+    assert box == Rect(10, 10, 20, 20) and (mask == np.clip(values, 0, 1)).all()
+
+
+def test_feather_of_a_tall_picture_is_the_same_everywhere() -> None:
+    selection = np.zeros((700, 90), np.uint8)  # more rows than are blurred at a time
+    selection[100:600, 30:60] = 255
+    mask, _ = derived(Rect(0, 0, 90, 700), pixels(selection, "GRAY"), None, feather=8)
+    assert (mask == mask[::-1]).all() and (mask == mask[:, ::-1]).all()
+    assert (mask[110:590] == mask[350]).all() and mask[350, 45] == 65535
+
+
+def test_what_is_fainter_than_a_step_of_eight_bits_is_no_foreground() -> None:
+    for value, found in ((257, False), (258, True)):
+        selection = np.full((20, 20), value, np.uint16)
+        selection[:5] = 0
+        try:
+            derived(Rect(0, 0, 20, 20), pixels(selection, "GRAY"), None)
+        except LinkError as error:
+            assert not found and error.code == Code.NO_FOREGROUND
+        else:
+            assert found

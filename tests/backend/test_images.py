@@ -64,7 +64,7 @@ def exif_block(orientation: int = 6, endian: str = "<") -> bytes:
     tags.endian = endian
     tags[0x010F], tags[0x0112], tags[0x8298] = "A camera maker", orientation, "(c) somebody"
     tags.get_ifd(EXIF_IFD).update(
-        {0x829D: 2.8, 0x8827: 200, 0x9003: "2020:01:02 03:04:05", 0x927C: b"notes" * 9, 0xA002: 9}
+        {0x829D: 2.8, 0x8827: 200, 0x9003: "2020:01:02 03:04:05", 0x927C: b"notes" * 9, 0xA002: 9, 0xA003: 9}
     )
     tags.get_ifd(GPS_IFD).update({1: "N", 2: (48.0, 51.0, 29.5)})
     tags.get_ifd(EXIF_IFD)[INTEROPERABILITY_IFD] = {1: "R03"}
@@ -79,8 +79,8 @@ def check_exif(path: Path) -> None:
         assert float(details[0x829D]) == 2.8
         assert (details[0x8827], details[0x9003], details[0x927C]) == (200, "2020:01:02 03:04:05", b"notes" * 9)
         assert tags.get_ifd(INTEROPERABILITY_IFD)[1] == "R03"
-        # PixelXDimension: right or not there, but not that of another file.
-        assert details.get(0xA002, image.width) == image.width
+        # PixelXDimension and PixelYDimension: right or not there, but not those of another file.
+        assert (details.get(0xA002, image.width), details.get(0xA003, image.height)) == image.size
         assert (place[1], tuple(map(float, place[2]))) == ("N", (48.0, 51.0, 29.5))
 
 
@@ -392,3 +392,49 @@ def test_permissions_follow_the_umask_and_links_stay(tmp_path: Path) -> None:
         os.umask(before)
     assert (tmp_path / "link.png").is_symlink()
     assert (tmp_path / "real.png").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("suffix", [".PNG", ".jpeg", ".JPG", ".tiff", ".TIF"])
+def test_every_spelling_of_an_ending_counts(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    images.write(path, Picture(pixels("uint8", 3)))
+    assert images.read(path).pixels.shape == (40, 48, 3)
+    with Image.open(path) as image:
+        assert image.format == {"P": "PNG", "J": "JPEG", "T": "TIFF"}[suffix[1].upper()]
+
+
+def test_what_only_tiff_can_hold_is_read(tmp_path: Path) -> None:
+    path, opaque = tmp_path / "a.tif", pixels("uint8", 4) // 2 + 128
+    stored = pyvips.Image.new_from_array(opaque).copy(interpretation="srgb")
+    stored.tiffsave(str(path), premultiply=True)
+    assert np.abs(images.read(path).pixels.astype(int) - opaque).max() <= 2
+    stored[:3].tiffsave(str(path), compression="jpeg", Q=75)  # as YCbCr, which libjpeg converts
+    assert images.read(path).pixels.shape == (40, 48, 3)
+
+
+def test_more_channels_than_one_alpha_are_refused(tmp_path: Path) -> None:
+    five = np.dstack([pixels("uint8", 4), pixels("uint8", 1)])
+    pyvips.Image.new_from_array(five).copy(interpretation="srgb").tiffsave(str(tmp_path / "a.tif"))
+    with pytest.raises(ImageFileError, match="has 5 channels"):
+        images.read(tmp_path / "a.tif")
+
+
+def test_as_long_a_side_as_a_format_allows_is_written(tmp_path: Path) -> None:
+    images.write(tmp_path / "a.webp", Picture(np.zeros((1, 16383, 3), np.uint8)))
+    assert images.read(tmp_path / "a.webp").pixels.shape == (1, 16383, 3)
+
+
+def test_without_a_resolution_it_is_the_usual_one(tmp_path: Path) -> None:
+    for suffix in SUFFIXES:
+        Image.fromarray(pixels("uint8", 3)).save(tmp_path / f"a{suffix}")
+        assert images.read(tmp_path / f"a{suffix}").resolution == pytest.approx((72 / 25.4,) * 2, abs=0.01)
+
+
+def test_a_tiff_files_own_tags_win_and_its_directory_begins_at_an_even_place(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(pixels("uint8", 3)).save(path, tiffinfo={0x010F: "Mine"})
+    path.write_bytes(path.read_bytes() + bytes(1 - path.stat().st_size % 2))
+    exif.into_tiff(path, exif_block())
+    assert struct.unpack("<I", path.read_bytes()[4:8])[0] % 2 == 0  # TIFF 6.0, section 2
+    with Image.open(path) as image:
+        assert (image.getexif()[0x010F], image.getexif()[0x8298]) == ("Mine", "(c) somebody")

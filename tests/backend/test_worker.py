@@ -6,12 +6,15 @@ import multiprocessing
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from backend import worker
+from backend.foreground import foreground, slices
 from backend.link.messages import Code, Rect
 from gknet import Harmonizer
 from tests.backend.test_daemon import disc, picture
@@ -101,3 +104,14 @@ def test_the_cpu_does_not_stand_in_for_itself(monkeypatch: pytest.MonkeyPatch, d
         outcome = its._outcome(*small_task())
     assert isinstance(outcome, worker.Failed) and outcome.code == Code.OUT_OF_MEMORY
     assert loads == [device]
+
+
+def test_a_feathered_mask_comes_back_rounded_to_the_images_depth() -> None:
+    task, buffer = small_task()
+    task = replace(task, feather=4.6)
+    mask, box = foreground(task, buffer)
+    assert np.array_equal(mask, foreground(replace(task, feather=5.0), buffer)[0])  # in whole pixels
+    with engine("cpu") as its:
+        outcome = its._outcome(task, buffer)
+    assert isinstance(outcome, worker.Done), outcome
+    assert np.array_equal(outcome.result.view(buffer)[..., 3], np.rint(mask[slices(box)] / 257))

@@ -174,3 +174,8 @@ def test_errors_say_what_to_do() -> None:
         document_space(icc_profile(b"GRAY", 2.2), "srgb", 3)
     with pytest.raises(TypeError, match=r"must be the bytes of an ICC profile, not str"):
         document_space("sRGB", "srgb", 3)  # type: ignore[arg-type]
+
+
+def test_a_grey_profile_is_refused_on_colours_also_if_it_says_nothing_new() -> None:
+    with pytest.raises(ValueError, match="for GRAY images, this one is RGB"):
+        document_space(icc_profile(b"GRAY", 1.0), "srgb", 3)

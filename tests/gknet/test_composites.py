@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
-from gknet.data.composites import AS_IS, PASTED, Batch, Composer, CompositesConfig, looks_wrong
+from gknet.data.composites import AS_IS, LEAST_AREA, PASTED, Batch, Composer, CompositesConfig, looks_wrong
+from gknet.data.jpeg import compress
 from gknet.data.photos import PhotoSet, load_photos
 from gknet.data.transfers import luma
 from gknet.layers import blur
@@ -293,3 +296,90 @@ def test_real_photos(shared_data: Path) -> None:
     # The benchmark's composites: mean 1245, quartiles 502, 982, 1693.
     assert 900 < float(errors.mean()) < 1700
     assert 700 < float(errors.median()) < 1300
+
+
+def test_sides_and_soft_masks_are_those_of_the_files(make_photos: MakePhotos, tmp_path: Path) -> None:
+    folder = make_photos(tmp_path, zipped=False)
+    photos = load_photos(folder, 48, progress=False)[0]
+    for i in range(8):
+        with Image.open(folder / f"part/images/p{i}.jpg") as image:
+            assert float(photos.side[i]) == pytest.approx((image.width * image.height) ** 0.5)
+    assert bool(((photos.masks > 0) & (photos.masks < 255)).flatten(1).any(1).all())
+    assert len(photos.at_least(photos.side.max().item()).photos) == 1  # "or more"
+
+
+def test_the_photos_held_out_are_those_of_the_smallest_hashes(photos: PhotoSet) -> None:
+    names = [f"p{i}" for i in range(8)]
+    order = sorted(range(8), key=lambda i: hashlib.sha256(names[i].encode()).hexdigest())
+    held = photos.split(2, names)[1]
+    assert torch.equal(held.photos, photos.photos[sorted(order[:2])])
+
+
+def test_foreign_masks_are_those_of_other_photos(photos: PhotoSet) -> None:
+    own, foreign = (
+        Composer(photos, size=64, config=replace(AS_IS, foreign_mask=share)).batch(32, 5) for share in (0.0, 1.0)
+    )
+    assert (own.mask != foreign.mask).flatten(1).any(1).float().mean() > 0.6
+
+
+def test_half_of_the_photos_are_mirrored(photos: PhotoSet) -> None:
+    batch = Composer(photos, size=80, config=replace(AS_IS, crop=(1.0, 1.0))).batch(64, 6)
+    shown = photos.photos.float() / 255
+    plain, mirrored = ((batch.real[:, None] - x[None]).abs().mean((2, 3, 4)).amin(1) for x in (shown, shown.flip(3)))
+    assert 0.25 < float((mirrored < plain).float().mean()) < 0.75
+
+
+def test_half_of_the_compressed_have_halved_chroma(photos: PhotoSet) -> None:
+    plain, saved = (
+        Composer(photos, size=64, config=replace(AS_IS, jpeg=share, jpeg_quality=(90.0, 90.0))).batch(32, 8).composite
+        for share in (0.0, 1.0)
+    )
+    quality = torch.full((32,), 90.0)
+    full, halved = (
+        (compress(plain, quality, torch.full((32,), by_half)) == saved).flatten(1).all(1) for by_half in (False, True)
+    )
+    assert bool((full | halved).all()) and 0.25 < float(halved.float().mean()) < 0.75
+
+
+def test_the_error_of_a_batch_is_the_mean_over_its_foregrounds() -> None:
+    real, mask = torch.rand(2, 3, 8, 8), torch.zeros(2, 1, 8, 8)
+    mask[0, ..., :4, :4], mask[1, ..., 4] = 1, 0.25
+    pictures = torch.where(mask > 0, real + 0.1, real + 9)
+    torch.testing.assert_close(Batch(real, mask, real).fmse(pictures), torch.full((2,), 0.01))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_references_come_from_the_same_source(photos: PhotoSet, share: float) -> None:
+    level = torch.where(photos.source == 0, 50, 200).to(torch.uint8)  # of a source of dark photos and one of light ones
+    apart = replace(photos, table=level[photos.owner][:, None, None].expand_as(photos.table))
+    composer = Composer(apart, size=64, config=replace(AS_IS, same_source=share))
+    kind = torch.arange(64) % 2
+    drawn = composer._choose(torch.rand(64, 512, 3), torch.zeros(64, 7), kind, torch.rand, torch.randn)[0].reference
+    same = (drawn.mean((1, 2)) * 255 < 125) == (kind == 0)
+    assert bool(same.all()) if share else 0.2 < float(same.float().mean()) < 0.8
+
+
+def test_a_crop_that_misses_the_foreground_gives_way_to_the_whole_photo(photos: PhotoSet) -> None:
+    batch = Composer(photos, size=64, config=replace(AS_IS, crop=(0.02, 0.02))).batch(64, 3)
+    assert bool((batch.mask.mean((1, 2, 3)) > 0.005).all())
+
+
+def test_references_are_seen_in_the_same_light(photos: PhotoSet) -> None:
+    composer = Composer(photos, size=64, config=AS_IS)
+    light = []
+    for stops in (0.0, -1.0):
+        torch.manual_seed(0)
+        grade = torch.tensor([[stops, 0, 0, 0, 0, 0, 0]]).expand(64, -1)
+        kind = photos.source[torch.arange(64) % 8]
+        change = composer._choose(torch.rand(64, 512, 3), grade, kind, torch.rand, torch.randn)[0]
+        light.append(float(change.reference.mean()))
+    assert light[1] < 0.9 * light[0]
+
+
+def test_a_foreground_that_is_too_thin_to_be_pasted_stays_where_it_stands(photos: PhotoSet) -> None:
+    plain, pasted = (
+        Composer(photos, size=64, config=config).batch(64, 8) for config in (AS_IS, replace(PASTED, margin=(12, 12)))
+    )
+    stays = (plain.mask == pasted.mask).flatten(1).all(1)
+    assert 0 < int(stays.sum()) < 64 and torch.equal(plain.composite[stays], pasted.composite[stays])
+    assert bool((pasted.mask.mean((1, 2, 3)) > LEAST_AREA).all())

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -372,3 +373,15 @@ def test_baselines_and_predictions_do_without_torch(small_iharmony: Path, tmp_pa
     )
     arguments = ["--data", small_iharmony, "--predictions", tmp_path / "results", "--method", "mkl"]
     subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True, capture_output=True)
+
+
+def test_the_shipped_network_has_the_figures_of_its_card(shared_data: Path) -> None:
+    """Whatever the shipped network is shown otherwise than it was trained with costs some of them."""
+    card = (Path(weights.__file__).parent / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert weights.digest("gknet-lite") in card
+    (figures,) = re.findall(r"^\| HLabelMe \| 75 \|.*\*\*(.+?) / (.+?) / (.+?)\*\*", card, re.MULTILINE)
+    triples = [t for t in read_triples(shared_data / "mini_iharmony", "test") if t.subset == "HLabelMe"]
+    method = harmonizer_method(Harmonizer.load("gknet-lite", "cpu"))
+    row = evaluate(triples, method, method="gknet-lite").rows()["ALL"]
+    for figure, said, tolerance in zip((row.psnr, row.mse, row.fmse), figures, (0.01, 0.1, 1), strict=True):
+        assert figure == pytest.approx(float(said), abs=tolerance)

@@ -22,11 +22,13 @@ def read(path: Path, mode: str) -> np.ndarray:
 
 
 def test_sixteen_bits_are_scaled(tmp_path: Path) -> None:
-    deep = np.array([[0, 300], [257 * 128, 65535]], np.uint16)
+    deep = np.array([[0, 300], [257 * 128 - 100, 65535]], np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")
-    for mode in ("L", "RGB"):
-        values = read(tmp_path / "deep.png", mode)
-        assert (values if mode == "L" else values[..., 0]).tolist() == [[0, 1], [128, 255]]
+    Image.fromarray(deep.astype(">u2")).save(tmp_path / "deep.tif")  # as big-endian machines write it
+    for file in ("deep.png", "deep.tif"):
+        for mode in ("L", "RGB"):
+            values = read(tmp_path / file, mode)
+            assert (values if mode == "L" else values[..., 0]).tolist() == [[0, 1], [128, 255]]
 
 
 def test_it_is_turned_as_its_exif_says(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from gknet import Harmonizer
 from gknet.framing import Array, picture_box
+from gknet.harmonizer import checked
 from gknet.upsampling import Box
 
 HEIGHT, WIDTH = 120, 160
@@ -106,3 +107,10 @@ def test_a_frame_that_is_all_the_background_there_is_is_gone_by(harmonizer: Harm
     mask = framed(np.ones((HEIGHT, WIDTH), bool), 20, 20, 20, 20, 0)
     document = framed(photo(), 20, 20, 20, 20, 40)
     assert not np.array_equal(harmonizer(document, mask), document)
+
+
+def test_a_picture_too_small_to_be_seen_is_seen_with_its_bars() -> None:
+    document, mask = framed(photo()[:14], 40, 0, 40, 0, 0), np.zeros((94, WIDTH), bool)
+    mask[45:50, 60:70] = True
+    assert picture_box(document, mask, Box(60, 45, 70, 50)) == Box(0, 40, WIDTH, 54)
+    assert checked(document, mask).context == Box(0, 0, WIDTH, 94)

@@ -432,10 +432,12 @@ def with_value(array: np.ndarray, value: float) -> np.ndarray:
         (ValueError, "image is 80 x 60, the mask 79 x 60; resize the mask", IMAGE, MASK[:, :79], {}),
         (ValueError, "mask is empty; mark the foreground", IMAGE, MASK & False, {}),
         (ValueError, "mask is full: there is no background", IMAGE, MASK | True, {}),
+        (NoBackgroundError, "mask is full: there is no background", IMAGE, np.full((60, 80), 128, np.uint8), {}),
         (ValueError, "mask is uint8 and ends at 1, where 255 is full", IMAGE, MASK.astype(np.uint8), {}),
         (ValueError, "mask is uint16 and ends at 1, where 65535 is full", IMAGE, MASK.astype(np.uint16), {}),
         (ValueError, "image contains NaN or infinity", with_value(IMAGE / 255, np.nan), MASK, {}),
         (ValueError, "image contains NaN or infinity", with_value(IMAGE / 255, np.inf), MASK, {}),
+        (ValueError, "image contains NaN or infinity", with_value(IMAGE / 255, -np.inf), MASK, {}),
         (ValueError, "mask contains NaN or infinity", IMAGE, with_value(MASK, np.nan), {}),
         (ValueError, "mask runs from 0 to 255; .*divide or clip", IMAGE, MASK * np.float32(255), {}),
         (ValueError, "mask runs from -0.5 to 1", IMAGE, with_value(MASK, -0.5), {}),
@@ -443,11 +445,21 @@ def with_value(array: np.ndarray, value: float) -> np.ndarray:
         (ValueError, "strength is -0.1; pass", IMAGE, MASK, {"strength": -0.1}),
         (ValueError, "strength is nan; pass", IMAGE, MASK, {"strength": float("nan")}),
         (TypeError, "strength must be a number from 0 to 1, not str", IMAGE, MASK, {"strength": "1"}),
+        (TypeError, "strength must be a number from 0 to 1, not bool", IMAGE, MASK, {"strength": True}),
         (TypeError, r"context_box must be \(left, top, right, bottom\)", IMAGE, MASK, {"context_box": (0, 0, 80)}),
         (TypeError, "context_box must be four whole numbers", IMAGE, MASK, {"context_box": (0, 0, 80, 59.5)}),
-        (ValueError, "reaches beyond the image, which is 80 x 60", IMAGE, MASK, {"context_box": (0, 0, 81, 60)}),
-        (ValueError, "does not contain the foreground, which fills", IMAGE, MASK, {"context_box": (40, 0, 80, 60)}),
-        (ValueError, "smaller than 16 x 16 pixels or inside out", IMAGE, MASK, {"context_box": (60, 0, 20, 60)}),
+        *(
+            (ValueError, "reaches beyond the image, which is 80 x 60", IMAGE, MASK, {"context_box": box})
+            for box in ((-1, 0, 80, 60), (0, -1, 80, 60), (0, 0, 81, 60), (0, 0, 80, 61))
+        ),
+        *(
+            (ValueError, "does not contain the foreground, which fills", IMAGE, MASK, {"context_box": box})
+            for box in ((40, 0, 80, 60), (0, 30, 80, 60), (0, 0, 40, 60), (0, 0, 80, 30))
+        ),
+        *(
+            (ValueError, "smaller than 16 x 16 pixels or inside out", IMAGE, MASK, {"context_box": box})
+            for box in ((60, 0, 20, 60), (20, 0, 35, 60), (0, 20, 80, 35))
+        ),
         (ValueError, "around the foreground is transparent", np.dstack([IMAGE, MASK & np.uint8(0)]), MASK, {}),
         (NoBackgroundError, "around the foreground", np.dstack([IMAGE, MASK * np.uint8(255)]), MASK, {}),
         (ValueError, "transfer 'gamma' is unknown", IMAGE, MASK, {"transfer": "gamma"}),
@@ -551,3 +563,36 @@ def test_before_a_flat_colour_rounding_decides_nothing(pasted: bool | None) -> N
         hardly = (flat + random.normal(0, 0.004, flat.shape).astype(np.float32)).clip(0, 1)
         one, other = (np.asarray(loaded(image, mask, pasted=pasted))[inside].mean(0) for image in (flat, hardly))
         np.testing.assert_allclose(one, other, atol=5 / 255, err_msg=str(colour))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_at_its_own_size_what_is_beyond_the_range_is_its_end(dtype: str) -> None:
+    image, mask = picture(64, 64, dtype=dtype), disc(64, 64)
+    full = np.iinfo(dtype).max
+    assert (harmonizer(Affine((1, 1, 1), (2, 2, 2)))(image, mask)[mask] == full).all()
+    assert (harmonizer(Affine((1, 1, 1), (-2, -2, -2)))(image, mask)[mask] == 0).all()
+
+
+def test_of_two_equal_channels_a_third_is_a_colour() -> None:
+    image, mask = np.full((64, 64, 3), (90, 90, 40), np.uint8), disc(64, 64)
+    image[:32] = (150, 150, 200)
+    result = harmonizer()(image, mask).astype(int)
+    assert np.abs(result - changed(image, mask)).max() <= 0.6
+
+
+def test_the_background_of_a_black_and_white_photo_stays_also_at_the_networks_own_size() -> None:
+    image, mask = np.repeat(picture(64, 64, 1, "float32"), 3, axis=2), disc(64, 64)
+    assert np.array_equal(harmonizer()(image, mask)[~mask], image[~mask])
+
+
+def test_a_cut_outs_soft_edge_is_no_background() -> None:
+    mask = np.rint(disc(60, 80) * 254).astype(np.uint8)
+    alpha = np.where(mask > 0, 255, 0).astype(np.uint8)  # a step more opaque than it is marked
+    with pytest.raises(NoBackgroundError, match="around the foreground is transparent"):
+        harmonizer()(np.dstack([IMAGE, alpha]), mask)
+
+
+def test_the_box_is_the_images_and_not_the_contexts() -> None:
+    mask = np.zeros((60, 80), bool)
+    mask[20:40, 30:50] = True
+    assert harmonizer().harmonize(IMAGE, mask, context_box=(10, 5, 70, 55)).box == (30, 20, 50, 40)

@@ -37,3 +37,10 @@ def test_a_min_is_100_pixels_at_256() -> None:
     assert A_MIN == 100 and float(foreground_mse(harmonized, real, mask)) == exact == pytest.approx(3 * 65536 / 100)
     mask[..., 20:, :] = 1
     assert float(foreground_mse(harmonized, real, mask)) < exact
+
+
+def test_the_floor_goes_by_the_area_of_pictures_that_are_not_square() -> None:
+    mask = torch.zeros(1, 1, 16, 64)
+    mask[..., 0, 0] = 1
+    harmonized, real = torch.ones(1, 3, 16, 64), torch.zeros(1, 3, 16, 64)
+    assert float(foreground_mse(harmonized, real, mask)) == pytest.approx(literal(harmonized, real, mask, 100 / 64))

@@ -149,3 +149,10 @@ def test_the_reader_learns_what_a_rim_is() -> None:
         loss.backward()
         optimizer.step()
     assert ((reader(seen) > 0) == pasted).all()
+
+
+def test_pictures_need_not_be_square() -> None:
+    composite, mask = halves()
+    found = pieces(composite[..., 10:30, :], mask[..., 10:30, :], 20)
+    columns = slice(20 - REACH, 20 + REACH + 1)
+    assert torch.equal(found[0, 7, :3], composite[0, :, 17 - REACH : 17 + REACH + 1, columns])

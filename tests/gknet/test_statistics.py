@@ -127,3 +127,22 @@ def test_coarse_coefficients_are_grown_and_zero_changes_nothing() -> None:
     # One set for all pixels takes a shorter way to the same change.
     torch.testing.assert_close(change(composite, flat), change(composite, flat.expand(-1, -1, 16, 16)))
     assert not change(composite, torch.zeros(1, COEFFICIENTS, 4, 4)).any()
+
+
+def test_color_statistics_of_each_channel_and_region_are_those_of_numpy() -> None:
+    torch.manual_seed(0)
+    composite, mask = torch.rand(1, 3, 32, 32), (torch.rand(1, 1, 32, 32) > 0.7).float()
+    numbers = color_statistics(composite, mask)[0, 1:].view(2, -1)
+    r, g, b = composite[0].double().numpy()
+    y = 0.299 * r + 0.587 * g + 0.114 * b
+    for region, inside in zip(numbers, (mask[0, 0] > 0, mask[0, 0] == 0), strict=True):
+        values = np.stack([c[inside.numpy()] for c in (r, g, b, y, (b - y) * 0.564 + 0.5, (r - y) * 0.713 + 0.5)])
+        np.testing.assert_allclose(region[:6] / 4 + 0.5, values.mean(1), rtol=1e-3)
+        np.testing.assert_allclose((region[6:12] + 1) / 8, values.std(1), rtol=1e-2)
+
+
+def test_coarse_coefficients_lie_bilinearly_between_cells() -> None:
+    torch.manual_seed(0)
+    composite, coefficients = torch.rand(1, 3, 300, 400), torch.randn(1, COEFFICIENTS, 6, 8)  # more than one strip
+    grown = torch.nn.functional.interpolate(coefficients, (300, 400), mode="bilinear")
+    torch.testing.assert_close(change(composite, coefficients), change(composite, grown))

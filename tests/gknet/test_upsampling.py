@@ -274,3 +274,42 @@ def test_memory_does_not_grow_with_the_height() -> None:
     assert peak(2048) < 12e6  # the image has 18 MB
     # Reduction holds the rows of one cell; the application a strip of fixed size.
     assert peak(2048) < peak(1024) + 2048 / SIZE * 3000 * 3 * 4
+
+
+def test_absent_cells_of_any_size_take_their_surroundings() -> None:
+    for side in (11, 44, 352):  # halved to an odd number of cells
+        coverage = np.zeros((side, side, 1), np.float32)
+        coverage[0, :3] = 0.5
+        colours = np.broadcast_to(np.float32([0.2, 0.4, 0.6]), (side, side, 3))
+        np.testing.assert_allclose(fill_absent(colours * coverage, coverage), colours, atol=1e-5)
+
+
+def test_alpha_weighs_the_colours_of_a_cell() -> None:
+    for dtype in ("uint8", "uint16", "float32"):
+        scale = upsampling.full_scale(np.dtype(dtype))
+        image = (rng().random((64, 64, 4)) * scale).astype(dtype)
+        values = image / scale
+        values[..., :3] *= values[..., 3:]
+        expected = values.reshape(32, 2, 32, 2, 4).mean((1, 3))
+        np.testing.assert_allclose(reduce_area(image, SIZE, premultiply=True), expected, atol=2e-6)
+
+
+def test_the_ridge_goes_by_brightness() -> None:
+    """A dark texture and a bright one that is as strong for its brightness keep the same share of their slopes."""
+    half = rng().normal(0, 0.01, (SIZE // 2, SIZE, 1)).astype(np.float32)
+    texture = np.concatenate([half, half])
+    mask, shares = np.ones((SIZE, SIZE), np.float32), []
+    for light in (0.0, 0.9):
+        scale = np.float32(light + 0.1)
+        guide = np.float32(light) + scale * texture
+        change = np.where(np.arange(SIZE)[:, None, None] < 16, 1, -1) * scale * texture
+        shares.append(np.abs(fit(guide, mask, change).slope[[5, 26], 5]).mean())
+    assert shares[0] == pytest.approx(shares[1], rel=0.05)
+
+
+def test_near_is_as_far_as_the_windows_reach() -> None:
+    mask = np.zeros((SIZE, SIZE), np.float32)
+    assert upsampling.box_near(mask) is None
+    mask[10, 20] = 0.1
+    reach = upsampling.WINDOW
+    assert upsampling.box_near(mask) == (slice(10 - reach, 11 + reach), slice(20 - reach, 21 + reach))

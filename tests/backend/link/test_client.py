@@ -94,6 +94,9 @@ with rendezvous.lock():
                 send(client, Accepted(request.job, ahead=1))
                 send(client, Progress("another's", "fit", 1.0))
                 send(client, Progress(request.job, "network", 0.5))
+                for _ in range(10 if request.model == "slow" else 0):
+                    time.sleep(0.2)
+                    send(client, Progress(request.job, "network", 0.5))
                 if request.model == "never done":
                     jobs[request.job] = client
                 else:
@@ -319,6 +322,14 @@ def test_cancel_of_what_is_done_or_unknown(client: Client) -> None:
     assert refusal(lambda: client.cancel("nobody's")).code == Code.UNKNOWN_JOB
 
 
+def test_cancel_of_what_another_has_just_ended(client: Client) -> None:
+    job = client.begin(request("never done"))
+    drive_until_accepted(job)
+    client.cancel(job.id)
+    job.cancel()
+    assert refusal(job.wait).code == Code.CANCELLED
+
+
 def test_a_timeout_cancels(client: Client) -> None:
     error = refusal(lambda: client.harmonize(request("never done"), timeout=0.5))
     assert error.code == Code.TIMEOUT and "0.5 s" in error.message
@@ -340,6 +351,11 @@ def test_a_silent_daemon_is_given_up(client: Client, monkeypatch: pytest.MonkeyP
     job = client.begin(request("never accepted"))
     assert refusal(job.wait).code == Code.TIMEOUT
     assert time.monotonic() - start < 5
+
+
+def test_a_daemon_that_reports_is_not_given_up(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "SILENCE", 1.5)
+    assert client.harmonize(request("slow")).model == "gknet"
 
 
 def test_a_daemon_that_is_killed_is_noticed_and_replaced(client: Client) -> None:

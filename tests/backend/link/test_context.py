@@ -36,6 +36,7 @@ def test_examples(foreground: Rect, expected: Rect) -> None:
 def test_a_small_document_is_sent_whole() -> None:
     document = Rect(5, 5, 640, 480)
     assert context_box(Rect(100, 100, 8, 8), document) == document
+    assert context_box(Rect(500, 100, 2, 2), Rect(0, 0, 1024, 512)) == Rect(245, 0, 512, 512)  # half of it
 
 
 @pytest.mark.parametrize("foreground", [Rect(-10, 0, 10, 10), Rect(6000, 0, 5, 5), Rect(0, 4000, 1, 1)])

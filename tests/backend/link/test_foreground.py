@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.link.foreground import Plan, is_opaque
+from backend.link.foreground import Plan, is_opaque, replaces
 from backend.link.messages import CHANNELS, Image, Pixels, Rect
 from backend.link.texts import Refusal, text
 
@@ -85,3 +85,18 @@ def test_a_layer_is_opaque_where_each_pixel_is(layout: str, dtype: str) -> None:
         return
     for hole in ((0, 0), (150, 20), (299, 299)):
         assert not is_opaque(pixels(rect, layout, dtype, hole))
+
+
+@pytest.mark.parametrize(
+    ("earlier", "selected", "replaced"),
+    [
+        (OBJECT, True, True),
+        (Rect(1000, 900, 300, 100), True, True),  # half of what both fill
+        (Rect(1000, 900, 300, 99), True, False),
+        (Rect(1300, 900, 300, 200), True, False),
+        (Rect(1300, 900, 300, 200), False, True),  # of the whole layer
+        (Rect(1000, 900, 300, 99), False, True),
+    ],
+)
+def test_a_result_takes_the_place_of_one_of_the_same_object(earlier: Rect, selected: bool, replaced: bool) -> None:
+    assert replaces(OBJECT, earlier, selected) == replaces(earlier, OBJECT, selected) == replaced

@@ -31,3 +31,10 @@ def test_what_is_missing_or_damaged_is_told(tmp_path: Path, content: str | None)
     with pytest.raises(LinkError) as raised:
         read_installation(tmp_path)
     assert raised.value.code == Code.NOT_INSTALLED
+
+
+def test_an_interpreter_that_cannot_be_seen_from_a_sandbox_is_there(tmp_path: Path) -> None:
+    link = tmp_path / "python"
+    link.symlink_to("/nowhere/python")
+    (tmp_path / FILE).write_text(json.dumps({"python": str(link)}))
+    assert read_installation(tmp_path).python == str(link)

@@ -203,6 +203,7 @@ def test_limits() -> None:
     assert unpack_request(eight) == Hello("test")
     assert code_of(unpack_request, [header(frames=list("abcdefgh")), *[b""] * 8]) == Code.TOO_LARGE
     assert code_of(unpack_request, []) == Code.TOO_LARGE
+    assert code_of(unpack_request, [header(frames=["a", "a"]), b"", b""]) == Code.BAD_MESSAGE
     Harmonize("a", IMAGE, icc=bytes(messages.ICC_BYTES))
     for size, code in ((0, Code.BAD_MESSAGE), (messages.ICC_BYTES + 1, Code.BAD_IMAGE)):
         with pytest.raises(LinkError, match="ICC profile") as caught:
@@ -273,6 +274,8 @@ def test_a_wrong_field_is_refused(name: str, value: Any) -> None:
         lambda: Harmonize("a", IMAGE, icc="text"),  # type: ignore[arg-type]
         lambda: Pixels((0, 0, 1, 1), "RGB", "u8", b"123"),  # type: ignore[arg-type]
         lambda: Pixels(Rect(0, 0, 1, 1), "RGB", "u8", memoryview(bytes(6))[::2]),
+        lambda: Result("a", IMAGE, "m", "two\nlines"),
+        lambda: Progress("a", "", 0.5),
         lambda: Progress("a", "fit", 1.01),
         lambda: Progress("a", "fit", float("nan")),
         lambda: Accepted("a", ahead=-1),
@@ -280,6 +283,7 @@ def test_a_wrong_field_is_refused(name: str, value: Any) -> None:
         lambda: Error("busy", "x" * 2001),
         lambda: Error("busy", "\udcff"),
         lambda: Error("", "empty"),
+        lambda: Status("0.1.0", 4, 3.5, 10**8, 1, 2, 3, 4, 5, -1.0),
         lambda: Status("0.1.0", 4, 3.5, 10**8, 1, 2, 3, 4, 5, 9.0, workers=(WORKER,) * 33),
         lambda: Status("0.1.0", 4, 3.5, 10**8, 1, 2, 3, 4, 5, 9.0, workers=("cpu",)),  # type: ignore[arg-type]
     ],

@@ -135,9 +135,10 @@ def test_a_wrong_pid_tells_of_none(pid: object) -> None:
     assert find() is None
 
 
-def test_a_directory_that_others_can_write_to_is_not_trusted(private: Path) -> None:
+@pytest.mark.parametrize("mode", [0o770, 0o702])
+def test_a_directory_that_others_can_write_to_is_not_trusted(private: Path, mode: int) -> None:
     announce([], "secret", "0.1.0")
-    private.chmod(0o777)
+    private.chmod(mode)
     with pytest.raises(LinkError, match=str(private)) as caught:
         find()
     assert code_of(caught) == Code.DIRECTORY
@@ -223,7 +224,8 @@ def stop(connection: Connection) -> None:
 def test_a_daemon_starts_without_the_editors_environment(
     private: Path, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH"):
+    editors = ("LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "__PYVENV_LAUNCHER__")
+    for name in editors:
         monkeypatch.setenv(name, "/editor")
     python = interpreter(directory, DAEMON)
     # The stand-in itself must start: its shell is not what is tested.
@@ -264,8 +266,8 @@ def test_a_stale_file_is_not_taken_for_the_new_daemons(directory: Path) -> None:
 
 
 def test_why_a_daemon_died_is_told(directory: Path) -> None:
-    launch = Launch(interpreter(directory, "import sys; sys.exit('no weights')"))
-    with pytest.raises(LinkError, match="ended with status 1: no weights") as caught:
+    launch = Launch(interpreter(directory, "import sys; print('x' * 3000, file=sys.stderr); sys.exit('no weights')"))
+    with pytest.raises(LinkError, match="ended with status 1: x{1900,}\\sno weights") as caught:
         launch.wait()
     assert code_of(caught) == Code.NOT_STARTED and "logs" in caught.value.hint
 

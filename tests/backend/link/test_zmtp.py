@@ -229,6 +229,8 @@ def test_a_ping_gets_its_context_back() -> None:
     output(session)
     feed(session, frame(b"\x04PING\x00\x10context", 4) + frame(b"\x04PONGx", 4) + frame(b"\x09SUBSCRIBE", 4))
     assert output(session) == frame(b"\x04PONGcontext", 4)
+    feed(session, frame(b"\x04PING\x00\x10" + b"x" * 17, 4))
+    assert output(session) == frame(b"\x04PONG" + b"x" * 16, 4)  # as much as RFC 37 allows
 
 
 @pytest.mark.parametrize(
