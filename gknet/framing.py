@@ -60,12 +60,22 @@ def _bar(lines: Array, mask: Array) -> int:
     first = lines[0][mask[0] == 0]
     if not len(first) or np.ptp(first, axis=0).max() > FLAT * scale:
         return 0
-    values, unknown = lines / scale, mask > 0
-    flat = ((np.abs(values - first[0] / scale).max(2) <= FLAT) | unknown).all(1)
-    bar = int(flat.argmin())  # 0 if all are
+
+    def differs(one: Array, other: Array, least: float) -> Array:
+        return np.asarray(np.abs(one / scale - other / scale).max(-1) > least)
+
+    def first_other(rows: Array) -> int:
+        """Of these lines the first one that is not the bar's; 0 if all are."""
+        other = (differs(lines[rows], first[0], FLAT) & (mask[rows] == 0)).any(1)
+        return int(rows[other.argmax()]) if other.any() else 0
+
+    some = first_other(np.append(np.arange(0, len(lines), SMEAR), len(lines) - 1))  # few tell how far a tall bar goes
+    if not some:
+        return 0
+    bar = first_other(np.arange(max(some - SMEAR, 0), some + 1))
     after = np.arange(bar, min(bar + SMEAR, len(lines)))
     before = np.maximum(after - WIDTH, 0)
-    known = ~(unknown[after] | unknown[before])
-    jumps = (np.abs(values[after] - values[before]).max(2) > STEP) & known
-    edge = np.count_nonzero(jumps, 1) > np.count_nonzero(known, 1) / 2
+    known = (mask[after] == 0) & (mask[before] == 0)
+    jumps = np.count_nonzero(differs(lines[after], lines[before], STEP) & known, 1)
+    edge = jumps > np.count_nonzero(known, 1) / 2
     return bar + int(edge.argmax()) if edge.any() else 0
