@@ -11,11 +11,11 @@ import pytest
 from hypothesis import settings
 
 from tests.need import need
+from tests.places import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-ROOT = Path(__file__).resolve().parent.parent
 
 # How long an example takes says nothing about the code on a busy machine.
 settings.register_profile("gknet", deadline=None)

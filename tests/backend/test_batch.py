@@ -26,10 +26,10 @@ from backend.catalog import Item, read
 from backend.cli import main
 from backend.images import Picture
 from backend.ledger import FOLDER, Ledger, opened
+from tests.places import ROOT
 
 HEIGHT, WIDTH = 40, 48
 RULE = "{parent}/{stem}_mask.png"
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def pixels(seed: int, depth: str = "uint8", channels: int = 3) -> Any:

@@ -24,8 +24,8 @@ from PIL.PngImagePlugin import PngInfo
 from backend import images
 from backend.cli import main
 from backend.images import Picture
+from tests.places import EXAMPLES
 
-ROOT = Path(__file__).resolve().parents[2]
 HEIGHT, WIDTH = 48, 64
 INSIDE = (slice(12, 36), slice(16, 48))
 LAYOUTS = [
@@ -145,7 +145,7 @@ def test_strength_0_changes_nothing_and_half_lies_between(tmp_path: Path, image:
 
 
 def test_who_knows_whether_it_is_pasted_says_so(tmp_path: Path) -> None:
-    raccoon = [ROOT / "examples" / f"raccoon{end}" for end in (".jpg", "_mask.png")]
+    raccoon = [EXAMPLES / f"raccoon{end}" for end in (".jpg", "_mask.png")]
     results = []
     for told in ([], ["--in-place"], ["--pasted"]):
         assert run(*raccoon, "-o", tmp_path / "out.png", *told).exit_code == 0

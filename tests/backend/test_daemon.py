@@ -50,11 +50,11 @@ from backend.link.messages import (
 from backend.link.rendezvous import DIRECTORY_VARIABLE
 from backend.link.zmtp import USER, Dealer
 from gknet import Harmonizer
+from tests.places import EXAMPLES, ROOT
 from tests.processes import stopped, wait
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="stops and kills processes as POSIX does")
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SHM = Path("/dev/shm")
 TYPES = {"u8": np.uint8, "u16": np.uint16, "f16": np.float16, "f32": np.float32}
 Array = npt.NDArray[Any]
@@ -294,7 +294,7 @@ def test_the_result_is_the_harmonizers_own(
 
 @pytest.mark.parametrize("pasted", [True, False, None])
 def test_who_knows_whether_it_is_pasted_says_so(client: Client, harmonizer: Harmonizer, pasted: bool | None) -> None:
-    image, mask = (images.read(ROOT / "examples" / f"raccoon{end}").colour for end in (".jpg", "_mask.png"))
+    image, mask = (images.read(EXAMPLES / f"raccoon{end}").colour for end in (".jpg", "_mask.png"))
     frame = pixels(image, "RGB")
     sent = Image(frame.rect, "RGB", "u8", frame.data)
     client.send(Harmonize(new_job(), sent, selection=pixels(mask, "GRAY"), pasted=pasted))

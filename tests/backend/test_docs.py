@@ -14,13 +14,13 @@ from PIL import Image, ImageChops
 
 from backend import settings
 from backend.link.rendezvous import DIRECTORY_VARIABLE
+from tests.places import EXAMPLES, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "daemon.md").read_text(encoding="utf-8")
 
 
 def test_both_ways_from_a_script_give_the_same_picture(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
     examples = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     assert len(examples) == 2
     with tempfile.TemporaryDirectory(prefix="hz") as runtime:
@@ -34,7 +34,7 @@ def test_both_ways_from_a_script_give_the_same_picture(tmp_path: Path) -> None:
     with (
         Image.open(tmp_path / "in_process.png") as own,
         Image.open(tmp_path / "by_daemon.png") as other,
-        Image.open(ROOT / "examples" / "astronaut.jpg") as composite,
+        Image.open(EXAMPLES / "astronaut.jpg") as composite,
     ):
         assert ImageChops.difference(own, other).getbbox() is None
         assert ImageChops.difference(own, composite).getbbox() is not None

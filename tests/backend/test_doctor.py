@@ -18,8 +18,8 @@ import pytest
 from backend import settings
 from backend.link import rendezvous
 from gknet import weights
+from tests.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 Doctor = Callable[..., tuple[int, dict[str, list[dict[str, Any]]]]]
 
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 from backend import settings
 from backend.link.rendezvous import DIRECTORY_VARIABLE
+from tests.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 Write = Callable[[str], None]
 
 

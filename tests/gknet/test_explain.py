@@ -19,7 +19,7 @@ from gknet.cli import main
 from gknet.experts import single
 from gknet.modulation import modulate
 from gknet.network import GKNet
-from tests.examples import EXAMPLES
+from tests.places import EXAMPLES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

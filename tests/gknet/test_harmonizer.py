@@ -22,7 +22,7 @@ from gknet import variants, weights
 from gknet.experts import single
 from gknet.harmonizer import Harmonized, Harmonizer, NoBackgroundError
 from gknet.network import GKNet, GKNetConfig
-from tests.examples import EXAMPLES
+from tests.places import EXAMPLES
 
 SLOPE, OFFSET = (0.8, 1.1, 0.9), (0.1, -0.05, 0.02)
 """A colour change per channel that keeps 0.05..0.95 within 0..1."""

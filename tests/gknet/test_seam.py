@@ -16,7 +16,7 @@ from gknet.data.pasting import paste
 from gknet.experts import Experts, single
 from gknet.harmonizer import as_seen
 from gknet.seam import REACH, SIDE, SeamReader, pieces
-from tests.examples import EXAMPLES
+from tests.places import EXAMPLES
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from installer import demo
-from tests.examples import EXAMPLES
+from tests.places import EXAMPLES
 
 
 def test_examples_are_three_composites_with_soft_masks() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.places import ROOT
 
 # Debian's python3 without python3-venv: the standard library lacks these modules, and imports of them find nothing.
 WITHOUT = """

@@ -11,8 +11,8 @@ from pathlib import Path
 from installer.bundle import package, write_bundle
 from installer.progress import Bar
 from tests.need import need
+from tests.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 IMPORTER = Path("/usr/share/krita/pykrita/plugin_importer/plugin_importer.py")
 
 

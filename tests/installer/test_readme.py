@@ -23,6 +23,7 @@ import backend.cli
 import gknet.cli
 from installer.environment import ROOT
 from installer.main import parser
+from tests.places import EXAMPLES
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line.split("#")[0].strip() for line in README.splitlines() if line.startswith("    ")]
@@ -93,11 +94,11 @@ def test_gallery_shows_each_composite_and_the_notice_names_its_photographs() -> 
 
 
 def test_python_of_the_readme_runs(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
     _, code = PYTHON
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
-    with Image.open(tmp_path / "result.png") as result, Image.open(ROOT / "examples" / "astronaut.jpg") as composite:
+    with Image.open(tmp_path / "result.png") as result, Image.open(EXAMPLES / "astronaut.jpg") as composite:
         assert result.size == composite.size
 
 
@@ -108,8 +109,8 @@ def test_a_sprite_gets_its_light_from_a_scene_as_the_readme_says(
     monkeypatch.chdir(tmp_path)
     Path("on_scene").mkdir()
     with (
-        Image.open(ROOT / "examples" / "coffee.jpg") as photo,
-        Image.open(ROOT / "examples" / "coffee_mask.png") as mask,
+        Image.open(EXAMPLES / "coffee.jpg") as photo,
+        Image.open(EXAMPLES / "coffee_mask.png") as mask,
     ):
         sprite = photo.convert("RGBA")
         sprite.putalpha(mask.convert("L"))
@@ -140,7 +141,7 @@ def test_no_file_names_a_registry_or_a_place_on_a_machine() -> None:
         for file in ROOT.rglob("*")
         if file.is_file() and not any(fnmatch(part, name) for part in file.relative_to(ROOT).parts for name in ignored)
     ]
-    assert {ROOT / "pyproject.toml", ROOT / "gknet" / "network.py", ROOT / "examples" / "coffee.jpg"} <= set(files)
+    assert {ROOT / "pyproject.toml", ROOT / "gknet" / "network.py", EXAMPLES / "coffee.jpg"} <= set(files)
     found = [
         f"{file.relative_to(ROOT)}: {text}"
         for file in files

@@ -30,9 +30,8 @@ from backend.link.messages import (
     Result,
     new_job,
 )
+from tests.places import ROOT
 from tests.processes import stopped
-
-ROOT = Path(__file__).resolve().parents[3]
 
 # The job's model says what happens to it; its result is its image. A Cancel ends it.
 DAEMON = """

@@ -18,8 +18,8 @@ import pytest
 from backend.link import rendezvous
 from backend.link.messages import Code, LinkError
 from backend.link.rendezvous import Connection, Launch, announce, connection_file, find, lock, withdraw
+from tests.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 HELD = """if True:
     import sys, time
     from backend.link.rendezvous import lock

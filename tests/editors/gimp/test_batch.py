@@ -19,8 +19,8 @@ from backend.link.messages import Rect
 from backend.link.texts import text
 from gknet import Harmonizer
 from gknet.color import decode_srgb
-from installer.environment import ROOT
 from tests.editors.gimp.session import Gimp, processes
+from tests.places import EXAMPLES
 from tests.processes import stopped, wait
 
 Array = npt.NDArray[Any]
@@ -49,7 +49,7 @@ EXACT = {precision for precision, kind in PRECISIONS.items() if kind != "float"}
 
 def photo() -> Array:
     """float32 [H, W, 3]: an example, with more depth than its 8 bits."""
-    with Image.open(ROOT / "examples" / "astronaut.jpg") as picture:
+    with Image.open(EXAMPLES / "astronaut.jpg") as picture:
         values = np.asarray(picture.convert("RGB").resize((WIDTH, HEIGHT))) / 255
     noise = np.random.default_rng(0).uniform(-0.4, 0.4, values.shape) / 255
     return np.clip(values + noise, 0, 1).astype(np.float32)
@@ -57,7 +57,7 @@ def photo() -> Array:
 
 def object_mask() -> Array:
     """uint8 [H, W], with soft edges."""
-    with Image.open(ROOT / "examples" / "astronaut_mask.png") as picture:
+    with Image.open(EXAMPLES / "astronaut_mask.png") as picture:
         return np.asarray(picture.convert("L").resize((WIDTH, HEIGHT)))
 
 

@@ -17,6 +17,7 @@ from installer.environment import ROOT
 from tests.editors.gimp.conftest import Start
 from tests.editors.gimp.screen import Screen
 from tests.editors.gimp.session import Gimp, processes
+from tests.places import EXAMPLES
 from tests.processes import stopped, wait
 
 SHOTS = ROOT / "out" / "gimp"
@@ -28,7 +29,7 @@ class Desk:
 
     def __init__(self, gimp: Gimp, screen: Screen) -> None:
         self.gimp, self.screen = gimp, screen
-        shutil.copy(ROOT / "examples" / "astronaut.jpg", gimp.folder)
+        shutil.copy(EXAMPLES / "astronaut.jpg", gimp.folder)
         self.image = gimp("load", str(gimp.folder / "astronaut.jpg"))
         (self.layer,) = self.layers().values()
         gimp("change", self.layer, name="photo")
@@ -38,7 +39,7 @@ class Desk:
         screen.fill(screen.window("GIMP$"))
 
     def select(self) -> None:
-        with Image.open(ROOT / "examples" / "astronaut_mask.png") as mask:
+        with Image.open(EXAMPLES / "astronaut_mask.png") as mask:
             self.gimp("select", self.image, mask.convert("L").tobytes())
 
     def layers(self) -> dict[str, int]:
