@@ -80,11 +80,10 @@ def run(items: list[Item], ledger: Ledger, engine: Engine, *, stop: bool) -> Sum
     """
     summary = Summary()
     start = time.perf_counter()
-    waiting = deque(items)
+    waiting = iter(items)
 
     def tasks() -> Iterator[Task]:
-        while waiting and not (stop and summary.failed):
-            item = waiting.popleft()
+        while not (stop and summary.failed) and (item := next(waiting, None)) is not None:
             yield Task(item, ledger.output(item), ledger.previous(item))
 
     # disable=None: no bar where stderr is no terminal
