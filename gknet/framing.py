@@ -1,11 +1,13 @@
-"""Where a document's picture lies: without the bars and frames of one colour around it.
+"""What of a document the network is to see: no bars and frames around the picture, and of it what is near enough.
 
 Letterbox bars, a passe-partout or a comic's gutter are neither lit nor dark, and would be taken for the scene's light.
+A foreground that is a speck in a large picture would be a few pixels, far less than any that was trained on.
 Not in the paper.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,10 @@ SMEAR = 16
 """pixels from where the bar is no longer flat: the blocks that compression smears colours over."""
 SAMPLES = 256
 """Pixels looked at a line, at most."""
+SHARE = 0.03
+"""Of what the network sees a foreground covers this at least (docs/training.md, "Small foregrounds")."""
+VISIBLE = 0.5
+"""How much of the surroundings of a small foreground must not be transparent, to be enough."""
 
 
 def picture_box(document: Array, mask: Array, foreground: Box) -> Box:
@@ -51,6 +57,38 @@ def picture_box(document: Array, mask: Array, foreground: Box) -> Box:
             max(box.bottom - _bar(lines[::-1], marked[::-1]), foreground.bottom),
         )
     return box
+
+
+def close_box(document: Array, mask: Array, foreground: Box) -> Box:
+    """The part of a picture in which a small foreground covers :data:`SHARE`; all of it, if it covers more anyway.
+
+    It is as wide for its height as the picture, with the foreground in its middle unless that is near a side. One
+    whose parts lie far from each other is held whole, and covers less.
+
+    Args:
+        document: uint8, uint16 or float32 (0..1) [H, W, 1, 2, 3 or 4].
+        mask: bool, uint8, uint16 or float (0..1) [H, W].
+        foreground: box of the mask's pixels above 0.
+    """
+    height, width = mask.shape
+    whole = Box(0, 0, width, height)
+    rows, columns = foreground.bottom - foreground.top, foreground.right - foreground.left
+    area = rows * columns * _mean(mask[foreground.slices])
+    part = max(math.sqrt(area / (SHARE * height * width)), rows / height, columns / width)
+    if part >= 1:
+        return whole
+    box_height, box_width = max(round(part * height), rows), max(round(part * width), columns)
+    left = min(max((foreground.left + foreground.right - box_width) // 2, 0), width - box_width)
+    top = min(max((foreground.top + foreground.bottom - box_height) // 2, 0), height - box_height)
+    box = Box(left, top, left + box_width, top + box_height)
+    alpha = document.shape[2] % 2 == 0
+    return whole if alpha and _mean(document[box.slices][..., -1]) < VISIBLE else box
+
+
+def _mean(values: Array) -> float:
+    """Mean of some of an array's values, 0..1."""
+    rows, columns = (-(-side // SAMPLES) for side in values.shape)
+    return float(values[::rows, ::columns].mean(dtype=np.float64) / full_scale(values.dtype))
 
 
 def _bar(lines: Array, mask: Array) -> int:

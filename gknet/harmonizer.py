@@ -22,7 +22,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from gknet import upsampling, weights
 from gknet.color import LUMA, DocumentSpace, document_space
 from gknet.experts import Experts
-from gknet.framing import picture_box
+from gknet.framing import close_box, picture_box
 from gknet.layers import fold_batch_norm
 from gknet.network import GKNet
 from gknet.upsampling import Box
@@ -75,7 +75,7 @@ class Checked(NamedTuple):
     foreground: Box
     """What the mask's pixels above 0 fill."""
     context: Box
-    """What the network is to see: the foreground with its background, without bars and frames (gknet.framing)."""
+    """What the network is to see: the foreground with background, and no bars and frames (gknet.framing)."""
 
 
 class Seen(NamedTuple):
@@ -182,8 +182,9 @@ class Harmonizer:
             mask: 1 = foreground, soft edges welcome: [H, W], bool, uint8, uint16 or float (0..1), or a PIL image
                 (1, L, I;16).
             strength: 0..1, how much of the change to apply.
-            context_box: (left, top, right, bottom) in pixels: what the network sees, instead of the whole image. It
-                holds the whole foreground. Of either, bars and frames of one colour are left out (gknet.framing).
+            context_box: (left, top, right, bottom) in pixels: what the network sees, instead of the whole image or, of
+                a small foreground, what is near it. It holds the whole foreground. In either case bars and frames of
+                one colour are left out (gknet.framing).
             profile: ICC profile of the image; a PIL image brings its own.
             transfer: what values without a profile are: "srgb" or "linear" (light, sRGB's primaries).
             pasted: whether the foreground was cut out and laid over this background (True), or changed where it stands
@@ -436,8 +437,11 @@ def _context(context_box: tuple[int, int, int, int] | None, document: Array, mas
             "the mask is full: there is no background to match; leave pixels outside the foreground at 0"
             + ("" if context_box is None else ", and enlarge context_box until it holds some")
         )
-    picture = picture_box(document[box.slices], mask[box.slices], foreground.within(box)).out_of(box)
-    return picture if min(picture.right - picture.left, picture.bottom - picture.top) >= MIN_SIDE else box
+    for part in (picture_box, close_box) if context_box is None else (picture_box,):
+        inner = part(document[box.slices], mask[box.slices], foreground.within(box)).out_of(box)
+        if min(inner.right - inner.left, inner.bottom - inner.top) >= MIN_SIDE:
+            box = inner
+    return box
 
 
 def _strength(strength: float) -> float:

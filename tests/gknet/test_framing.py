@@ -1,4 +1,4 @@
-"""Bars and frames are found, and left out of what the network sees."""
+"""Bars and frames are left out of what the network sees, and what is far from a small foreground."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gknet import Harmonizer
-from gknet.framing import Array, picture_box
+from gknet.framing import SHARE, Array, close_box, picture_box
 from gknet.harmonizer import checked
 from gknet.upsampling import Box
 
@@ -111,6 +111,65 @@ def test_a_frame_that_is_all_the_background_there_is_is_gone_by(harmonizer: Harm
 
 def test_a_picture_too_small_to_be_seen_is_seen_with_its_bars() -> None:
     document, mask = framed(photo()[:14], 40, 0, 40, 0, 0), np.zeros((94, WIDTH), bool)
-    mask[45:50, 60:70] = True
-    assert picture_box(document, mask, Box(60, 45, 70, 50)) == Box(0, 40, WIDTH, 54)
+    mask[42:50, 50:110] = True
+    assert picture_box(document, mask, Box(50, 42, 110, 50)) == Box(0, 40, WIDTH, 54)
     assert checked(document, mask).context == Box(0, 0, WIDTH, 94)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "float32"])
+@pytest.mark.parametrize("at", [(0, 0), (300, 500), (1199, 1580), (595, 795)])
+def test_a_small_foreground_is_seen_from_near(dtype: str, at: tuple[int, int]) -> None:
+    document, mask = np.zeros((1200, 1600, 3), np.uint8), np.zeros((1200, 1600), dtype)
+    foreground = Box(at[1], at[0], min(at[1] + 20, 1600), min(at[0] + 10, 1200))
+    mask[foreground.slices] = np.iinfo(dtype).max if mask.dtype.kind == "u" else 1
+    box = close_box(document, mask, foreground)
+    assert (
+        (mask[box.slices] > 0).sum() == (mask > 0).sum() and min(box) >= 0 and box.right <= 1600 and box.bottom <= 1200
+    )
+    height, width = box.bottom - box.top, box.right - box.left
+    assert (mask[box.slices] > 0).mean() == pytest.approx(SHARE, rel=0.1)
+    assert width / height == pytest.approx(1600 / 1200, rel=0.1)
+    inside = foreground.within(box)
+    if at == (595, 795):
+        assert abs(inside.left - (width - inside.right)) <= 1 and abs(inside.top - (height - inside.bottom)) <= 1
+
+
+def test_a_foreground_that_is_large_or_scattered_is_seen_with_all_of_the_picture() -> None:
+    document, mask = np.zeros((300, 400, 3), np.uint8), np.zeros((300, 400), bool)
+    mask[100:160, 100:161] = True  # just over SHARE
+    assert close_box(document, mask, Box(100, 100, 161, 160)) == Box(0, 0, 400, 300)
+    mask[:] = False
+    mask[:, 200] = True  # a lamp post
+    assert close_box(document, mask, Box(200, 0, 201, 300)) == Box(0, 0, 400, 300)
+    mask[:] = False
+    mask[[5, 154], [10, 109]] = True  # two specks
+    assert close_box(document, mask, Box(10, 5, 110, 155)) == Box(0, 5, 200, 155)
+
+
+def test_a_faint_mask_counts_by_its_opacity() -> None:
+    document, mask = np.zeros((300, 400, 3), np.uint8), np.zeros((300, 400), np.uint8)
+    mask[100:200, 100:200] = 16
+    box = close_box(document, mask, Box(100, 100, 200, 200))
+    assert mask[box.slices].mean() / 255 == pytest.approx(SHARE, rel=0.05)
+
+
+def test_transparent_surroundings_are_not_enough() -> None:
+    document, mask = np.full((300, 400, 4), 255, np.uint8), np.zeros((300, 400), bool)
+    mask[140:150, 200:210] = True
+    foreground = Box(200, 140, 210, 150)
+    assert close_box(document, mask, foreground) != Box(0, 0, 400, 300)
+    document[100:190, 150:260, 3] = 0
+    document[mask] = 255
+    assert close_box(document, mask, foreground) == Box(0, 0, 400, 300)
+
+
+def test_what_lies_far_from_a_small_foreground_does_not_move_the_result(harmonizer: Harmonizer) -> None:
+    document = np.random.default_rng(2).integers(0, 256, (720, 960, 3), np.uint8)
+    document[300 : 300 + HEIGHT, 400 : 400 + WIDTH] = photo()
+    mask = np.zeros((720, 960), bool)
+    mask[355:367, 475:490] = True
+    far = document.copy()
+    far[:200], far[-200:] = far[:200] // 8, 255 - far[-200:]
+    result = harmonizer(document, mask, pasted=True)
+    assert np.array_equal(harmonizer(far, mask, pasted=True)[mask], result[mask])
+    assert not np.array_equal(result, document) and np.array_equal(result[~mask], document[~mask])
