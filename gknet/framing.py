@@ -1,7 +1,8 @@
 """What of a document the network is to see: no bars and frames around the picture, and of it what is near enough.
 
 Letterbox bars, a passe-partout or a comic's gutter are neither lit nor dark, and would be taken for the scene's light.
-A foreground that is a speck in a large picture would be a few pixels, far less than any that was trained on.
+A foreground that is a speck in a large picture would be a few pixels, far less than any that was trained on, and one in
+a panorama squeezed to a pillar.
 Not in the paper.
 """
 
@@ -29,8 +30,10 @@ SAMPLES = 256
 """Pixels looked at a line, at most."""
 SHARE = 0.03
 """Of what the network sees a foreground covers this at least (docs/training.md, "Small foregrounds")."""
+ASPECT = 2
+"""How many times as wide as high, or as high as wide, what the network sees may be: it is shown as a square."""
 VISIBLE = 0.5
-"""How much of the surroundings of a small foreground must not be transparent, to be enough."""
+"""How much of a foreground's surroundings must not be transparent, to be enough."""
 
 
 def picture_box(document: Array, mask: Array, foreground: Box) -> Box:
@@ -60,10 +63,10 @@ def picture_box(document: Array, mask: Array, foreground: Box) -> Box:
 
 
 def close_box(document: Array, mask: Array, foreground: Box) -> Box:
-    """The part of a picture in which a small foreground covers :data:`SHARE`; all of it, if it covers more anyway.
+    """The part of a picture in which a small foreground covers :data:`SHARE`, and which is no panorama.
 
-    It is as wide for its height as the picture, with the foreground in its middle unless that is near a side. One
-    whose parts lie far from each other is held whole, and covers less.
+    It has the picture's shape, but for :data:`ASPECT`, with the foreground in its middle unless that is near a side.
+    A foreground whose parts lie far from each other is held whole, and covers less.
 
     Args:
         document: uint8, uint16 or float32 (0..1) [H, W, 1, 2, 3 or 4].
@@ -71,18 +74,17 @@ def close_box(document: Array, mask: Array, foreground: Box) -> Box:
         foreground: box of the mask's pixels above 0.
     """
     height, width = mask.shape
-    whole = Box(0, 0, width, height)
     rows, columns = foreground.bottom - foreground.top, foreground.right - foreground.left
+    box_height, box_width = min(height, max(ASPECT * width, rows)), min(width, max(ASPECT * height, columns))
     area = rows * columns * _mean(mask[foreground.slices])
-    part = max(math.sqrt(area / (SHARE * height * width)), rows / height, columns / width)
-    if part >= 1:
-        return whole
-    box_height, box_width = max(round(part * height), rows), max(round(part * width), columns)
+    part = max(math.sqrt(area / (SHARE * box_height * box_width)), rows / box_height, columns / box_width)
+    part = min(part, 1)
+    box_height, box_width = max(round(part * box_height), rows), max(round(part * box_width), columns)
     left = min(max((foreground.left + foreground.right - box_width) // 2, 0), width - box_width)
     top = min(max((foreground.top + foreground.bottom - box_height) // 2, 0), height - box_height)
     box = Box(left, top, left + box_width, top + box_height)
     alpha = document.shape[2] % 2 == 0
-    return whole if alpha and _mean(document[box.slices][..., -1]) < VISIBLE else box
+    return Box(0, 0, width, height) if alpha and _mean(document[box.slices][..., -1]) < VISIBLE else box
 
 
 def _mean(values: Array) -> float:

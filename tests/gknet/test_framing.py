@@ -146,6 +146,24 @@ def test_a_foreground_that_is_large_or_scattered_is_seen_with_all_of_the_picture
     assert close_box(document, mask, Box(10, 5, 110, 155)) == Box(0, 5, 200, 155)
 
 
+@pytest.mark.parametrize(
+    ("foreground", "box"),
+    [
+        (Box(700, 100, 900, 200), Box(500, 0, 1100, 300)),
+        (Box(1300, 100, 1480, 200), Box(900, 0, 1500, 300)),
+        (Box(100, 100, 1300, 200), Box(100, 0, 1300, 300)),  # as wide as it is
+        (Box(800, 140, 810, 150), Box(764, 124, 846, 165)),  # 3 % of a part twice as wide as high
+    ],
+)
+def test_of_a_panorama_what_is_beside_the_foreground_is_seen(foreground: Box, box: Box) -> None:
+    document, mask = np.zeros((300, 1500, 3), np.uint8), np.zeros((300, 1500), bool)
+    mask[foreground.slices] = True
+    assert close_box(document, mask, foreground) == pytest.approx(box, abs=1)
+    turned = Box(foreground.top, foreground.left, foreground.bottom, foreground.right)
+    expected = Box(box.top, box.left, box.bottom, box.right)
+    assert close_box(document.swapaxes(0, 1), mask.T, turned) == pytest.approx(expected, abs=1)
+
+
 def test_a_faint_mask_counts_by_its_opacity() -> None:
     document, mask = np.zeros((300, 400, 3), np.uint8), np.zeros((300, 400), np.uint8)
     mask[100:200, 100:200] = 16
