@@ -1,8 +1,8 @@
-"""What of a document the network is to see: no bars and frames around the picture, and of it what is near enough.
+"""What of a document the network is to see: the picture without margins, bars and frames, and of it what is near enough.
 
-Letterbox bars, a passe-partout or a comic's gutter are neither lit nor dark, and would be taken for the scene's light.
-A foreground that is a speck in a large picture would be a few pixels, far less than any that was trained on, and one in
-a panorama squeezed to a pillar.
+What would fill a transparent margin is made up (gknet.upsampling.fill_absent). Letterbox bars, a passe-partout or a
+comic's gutter are neither lit nor dark, and would be taken for the scene's light. A foreground that is a speck in a
+large picture would be a few pixels, far less than any that was trained on, and one in a panorama squeezed to a pillar.
 Not in the paper.
 """
 
@@ -34,6 +34,29 @@ ASPECT = 2
 """How many times as wide as high, or as high as wide, what the network sees may be: it is shown as a square."""
 VISIBLE = 0.5
 """How much of a foreground's surroundings must not be transparent, to be enough."""
+
+
+def visible_box(document: Array, mask: Array, foreground: Box) -> Box:
+    """The part of a document outside of which all is transparent. The foreground is in it.
+
+    Args:
+        document: uint8, uint16 or float32 (0..1) [H, W, 1, 2, 3 or 4].
+        mask: bool, uint8, uint16 or float (0..1) [H, W].
+        foreground: box of the mask's pixels above 0.
+    """
+    height, width = mask.shape
+    whole, alpha = Box(0, 0, width, height), document[..., -1]
+    if document.shape[2] % 2 or all(edge.any() for edge in (alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1])):
+        return whole
+    rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
+    if not len(rows):
+        return whole
+    return Box(
+        min(int(columns[0]), foreground.left),
+        min(int(rows[0]), foreground.top),
+        max(int(columns[-1]) + 1, foreground.right),
+        max(int(rows[-1]) + 1, foreground.bottom),
+    )
 
 
 def picture_box(document: Array, mask: Array, foreground: Box) -> Box:

@@ -22,7 +22,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from gknet import upsampling, weights
 from gknet.color import LUMA, DocumentSpace, document_space
 from gknet.experts import Experts
-from gknet.framing import close_box, picture_box
+from gknet.framing import close_box, picture_box, visible_box
 from gknet.layers import fold_batch_norm
 from gknet.network import GKNet
 from gknet.upsampling import Box
@@ -183,8 +183,8 @@ class Harmonizer:
                 (1, L, I;16).
             strength: 0..1, how much of the change to apply.
             context_box: (left, top, right, bottom) in pixels: what the network sees, instead of the whole image or, of
-                a small foreground, what is near it. It holds the whole foreground. In either case bars and frames of
-                one colour are left out (gknet.framing).
+                a small foreground, what is near it. It holds the whole foreground. In either case transparent margins,
+                and bars and frames of one colour, are left out (gknet.framing).
             profile: ICC profile of the image; a PIL image brings its own.
             transfer: what values without a profile are: "srgb" or "linear" (light, sRGB's primaries).
             pasted: whether the foreground was cut out and laid over this background (True), or changed where it stands
@@ -437,7 +437,7 @@ def _context(context_box: tuple[int, int, int, int] | None, document: Array, mas
             "the mask is full: there is no background to match; leave pixels outside the foreground at 0"
             + ("" if context_box is None else ", and enlarge context_box until it holds some")
         )
-    for part in (picture_box, close_box) if context_box is None else (picture_box,):
+    for part in (visible_box, picture_box, *([close_box] if context_box is None else [])):
         inner = part(document[box.slices], mask[box.slices], foreground.within(box)).out_of(box)
         if min(inner.right - inner.left, inner.bottom - inner.top) >= MIN_SIDE:
             box = inner

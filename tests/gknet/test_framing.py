@@ -1,4 +1,4 @@
-"""Bars and frames are left out of what the network sees, and what is far from a small foreground."""
+"""Empty margins, bars and frames are left out of what the network sees, and what is far from a small foreground."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gknet import Harmonizer
-from gknet.framing import SHARE, Array, close_box, picture_box
+from gknet.framing import SHARE, Array, close_box, picture_box, visible_box
 from gknet.harmonizer import checked
 from gknet.upsampling import Box
 
@@ -100,6 +100,29 @@ def test_bars_do_not_move_the_result(harmonizer: Harmonizer, colour: int) -> Non
     document, mask = framed(photo(), 30, 5, 24, 5, colour), framed(marked(), 30, 5, 24, 5, 0)
     result = harmonizer(document, mask, pasted=True)
     assert np.array_equal(result[30 : 30 + HEIGHT, 5 : 5 + WIDTH], plain)
+    assert np.array_equal(result[mask == 0], document[mask == 0])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_transparent_margins_are_found(dtype: str) -> None:
+    alpha = np.full((HEIGHT, WIDTH, 1), 1 if dtype == "float32" else np.iinfo(dtype).max, dtype)
+    for picture in (np.dstack([photo(dtype), alpha]), np.dstack([photo(dtype)[..., :1], alpha])):
+        document, mask = framed(picture, 20, 0, 9, 31, 0), framed(marked(), 20, 0, 9, 31, 0)
+        foreground = FOREGROUND.out_of(Box(31, 20, 0, 0))
+        assert visible_box(document, mask, foreground) == Box(31, 20, 31 + WIDTH, 20 + HEIGHT)
+        assert visible_box(document, mask, Box(0, 0, 60, 50)) == Box(0, 0, 31 + WIDTH, 20 + HEIGHT)
+        whole = Box(0, 0, *mask.shape[::-1])
+        assert visible_box(document[..., :-1], mask, foreground) == whole
+        assert visible_box(np.zeros_like(document), mask, foreground) == whole
+
+
+def test_transparent_margins_do_not_move_the_result(harmonizer: Harmonizer) -> None:
+    picture = np.dstack([photo(), np.full((HEIGHT, WIDTH, 1), 255, np.uint8)])
+    document, mask = framed(picture, 300, 100, 10, 200, 0), framed(marked(), 300, 100, 10, 200, 0)
+    document[:290, :, :3] = np.random.default_rng(3).integers(0, 256, (290, WIDTH + 300, 3))  # hidden, and stays
+    result = harmonizer(document, mask, pasted=True)
+    plain = harmonizer(picture, marked(), pasted=True)
+    assert np.array_equal(result[300 : 300 + HEIGHT, 200 : 200 + WIDTH], plain) and not np.array_equal(plain, picture)
     assert np.array_equal(result[mask == 0], document[mask == 0])
 
 
