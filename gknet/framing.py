@@ -1,4 +1,4 @@
-"""What of a document the network is to see: the picture without margins, bars and frames, and of it what is near enough.
+"""What of a document the network sees: the picture without margins, bars and frames, and of it what is near enough.
 
 What would fill a transparent margin is made up (gknet.upsampling.fill_absent). Letterbox bars, a passe-partout or a
 comic's gutter are neither lit nor dark, and would be taken for the scene's light. A foreground that is a speck in a
