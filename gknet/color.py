@@ -45,10 +45,12 @@ class DocumentSpace:
     Attributes:
         to_srgb: float32 [H, W, C] in document values, 0..1, C = 1 (grey) or 3 -> float32 [H, W, 3] in sRGB, 0..1.
         from_srgb: the way back. An ICC profile limits values to 0..1; the other spaces keep those beyond.
+        light: values are proportional to light, or nearly so, and not to what is seen.
     """
 
     to_srgb: Callable[[Float], Float]
     from_srgb: Callable[[Float], Float]
+    light: bool
 
 
 def document_space(profile: bytes | None, transfer: str, channels: int) -> DocumentSpace:
@@ -70,7 +72,9 @@ def document_space(profile: bytes | None, transfer: str, channels: int) -> Docum
         if (kind == "RGB" or (kind == "GRAY" and channels == 1)) and (same := _as_without(profile, intent, kind)):
             return document_space(None, same, channels)
         by_profile = DocumentSpace(
-            lambda values: _icc_to_srgb(values, profile, intent), lambda srgb: _icc_from_srgb(srgb, profile, intent)
+            lambda values: _icc_to_srgb(values, profile, intent),
+            lambda srgb: _icc_from_srgb(srgb, profile, intent),
+            _is_light(profile, intent, 3 if kind == "RGB" else 1),
         )
         if kind == "GRAY" and channels == 1:
             return by_profile
@@ -81,14 +85,15 @@ def document_space(profile: bytes | None, transfer: str, channels: int) -> Docum
             )
         rgb = by_profile
     elif transfer == "linear":
-        rgb = DocumentSpace(encode_srgb, decode_srgb)
+        rgb = DocumentSpace(encode_srgb, decode_srgb, True)
     else:
-        rgb = DocumentSpace(lambda x: x, lambda x: x)
+        rgb = DocumentSpace(lambda x: x, lambda x: x, False)
     if channels == 3:
         return rgb
     return DocumentSpace(
         lambda grey: rgb.to_srgb(np.repeat(grey, 3, axis=2)),
         lambda srgb: (rgb.from_srgb(srgb) * LUMA).sum(axis=2, keepdims=True),
+        rgb.light,
     )
 
 
@@ -120,6 +125,13 @@ def _as_without(profile: bytes, intent: str, kind: str) -> str | None:
         if np.abs(srgb - curve).max() < 1 / 255:
             return transfer
     return None
+
+
+@lru_cache(maxsize=16)
+def _is_light(profile: bytes, intent: str, channels: int) -> bool:
+    """Whether a fifth of full scale is nearer to what it is as light, 0.48 in sRGB, than to itself."""
+    grey = np.full((1, 1, channels), 0.2, np.float32)
+    return float(_icc_to_srgb(grey, profile, intent).mean()) > 0.34
 
 
 def _icc_to_srgb(values: Float, profile: bytes, intent: str) -> Float:

@@ -226,7 +226,11 @@ class Harmonizer:
                 if native and not blend:
                     harmonized = _unblended(seen.composite, harmonized, seen.mask)
                 before, after = _in_document(space, seen.mask, seen.composite, harmonized)
-                model = None if native else upsampling.fit(seen.colours, seen.mask, after - before)
+                model = None
+                if not native:
+                    values = (seen.colours, before, after)
+                    guide, old, new = (upsampling.roots(x) for x in values) if space.light else values
+                    model = upsampling.fit(guide, seen.mask, new - old)
             with stage("apply"):
                 opacity = coverage[foreground.slices]
                 if not blend:
@@ -234,7 +238,7 @@ class Harmonizer:
                 if model is None:
                     _apply_native(part, opacity, out, foreground, before, after, strength)
                 else:
-                    upsampling.apply(model, part, opacity, out, foreground, strength)
+                    upsampling.apply(model, part, opacity, out, foreground, strength, light=space.light)
         return Harmonized(_like(image, result), filled, timings, self.model, self.device)
 
     def see(self, image: Array, mask: Array, space: DocumentSpace, pasted: bool | None = None) -> Seen:

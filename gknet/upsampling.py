@@ -6,7 +6,9 @@ coefficients instead of pixels: He & Sun, 2015). Grown bilinearly and applied to
 texture that the network never saw, at any size and depth. The document is read and written once, in strips of rows, so
 extra memory does not grow with its height.
 
-Values are the document's, scaled so that 1 is full scale: 255, 65535 or 1.0.
+Values are the document's, scaled so that 1 is full scale: 255, 65535 or 1.0. Where they are proportional to light the
+model is one of their square roots, which are near to what the network sees: a line through light would turn shadows
+black, or take the black out of them.
 """
 
 from __future__ import annotations
@@ -224,6 +226,12 @@ def fill_absent(premultiplied: Float, coverage: Float) -> Float:
     return np.where(present, colours, around).astype(np.float32)
 
 
+def roots(values: Float) -> Float:
+    """What a model of values that are light is fitted on."""
+    root: Float = np.sqrt(np.maximum(values, 0))
+    return root
+
+
 def fit(composite: Float, mask: Float, change: Float) -> LocalModel:
     """The local linear model of a change, fitted around every cell.
 
@@ -290,7 +298,16 @@ def _window_sum(maps: Float) -> Float:
     return maps
 
 
-def apply(model: LocalModel, image: Array, mask: Array, out: Array, foreground: Box, strength: float) -> None:
+def apply(
+    model: LocalModel,
+    image: Array,
+    mask: Array,
+    out: Array,
+    foreground: Box,
+    strength: float,
+    *,
+    light: bool = False,
+) -> None:
     """``out = image + strength * mask * change`` inside a box, where the mask is above 0.
 
     Rounded and limited to the depth's range. Floats are not limited; beyond 0..1 the change is that of the range's end,
@@ -303,6 +320,7 @@ def apply(model: LocalModel, image: Array, mask: Array, out: Array, foreground: 
         out: [h, w, C], what is to become of the box; only its pixels with a mask above 0 are written.
         foreground: the box; it holds every pixel with a mask above 0.
         strength: 0..1.
+        light: the image's values are proportional to light, and the model is of their :func:`roots`.
     """
     height, width, channels = image.shape
     scale, blend = full_scale(image.dtype), strength / full_scale(mask.dtype)
@@ -310,8 +328,9 @@ def apply(model: LocalModel, image: Array, mask: Array, out: Array, foreground: 
     cells = len(model.slope)
     row, lower = _places(cells, height, top, bottom)
     column, share = _places(cells, width, left, right)
-    # In the document's own units, with mask and strength folded in, and 0 for alpha.
-    coefficients = np.stack([model.slope * np.float32(blend), model.offset * np.float32(blend * scale)])
+    # In the document's own units, with mask and strength folded in, and 0 for alpha; of roots as they are.
+    units = (1, 1) if light else (blend, blend * scale)
+    coefficients = np.stack([model.slope * np.float32(units[0]), model.offset * np.float32(units[1])])
     coefficients = np.pad(coefficients, [(0, 0)] * 3 + [(0, channels - model.slope.shape[2])])
 
     @lru_cache(maxsize=2)  # a strip lies between two rows of cells, the next one often starts with the second of them
@@ -333,10 +352,17 @@ def apply(model: LocalModel, image: Array, mask: Array, out: Array, foreground: 
 
         np.multiply(weight, difference[0], out=change)
         change += above[0]
-        change *= value if image.dtype.kind == "u" else np.clip(value, 0, 1)
+        root = roots(value * np.float32(1 / scale)) if light else None
+        if root is not None:
+            change *= np.minimum(root, 1)
+        else:
+            change *= value if image.dtype.kind == "u" else np.clip(value, 0, 1)
         np.multiply(weight, difference[1], out=offset)
         offset += above[1]
         change += offset
+        if root is not None:  # (root + change)^2 - root^2, which is 0 exactly where nothing changes
+            np.maximum(change, -root, out=change)
+            change *= (2 * root + change) * np.float32(blend * scale)
         change *= blending
         value += change
         if image.dtype.kind == "u":

@@ -100,6 +100,24 @@ def test_icc_round_trip_is_far_finer_than_eight_bits(profile) -> None:
     assert error.max() < 1.5 / 255
 
 
+@pytest.mark.parametrize(
+    ("profile", "light"),
+    [
+        (lambda: icc_profile(b"RGB ", 1.0, ADOBE), True),
+        (lambda: icc_profile(b"RGB ", 1.0, SRGB), True),
+        (lambda: icc_profile(b"GRAY", 1.0), True),
+        (lambda: icc_profile(b"RGB ", 1.8, ADOBE), False),
+        (lambda: icc_profile(b"RGB ", 2.2, ADOBE), False),
+        (lambda: vips_profile("p3"), False),
+        (lambda: None, False),
+    ],
+)
+def test_values_that_are_light_are_told_from_others(profile, light: bool) -> None:
+    icc = profile()
+    grey = icc is not None and icc[16:20] == b"GRAY"
+    assert document_space(icc, "srgb", 1 if grey else 3).light is light
+
+
 def test_adobe_like_profile_converts_as_its_numbers_say() -> None:
     space = document_space(icc_profile(b"RGB ", 2.2, ADOBE), "srgb", 3)
     values = colours() * 0.3 + 0.4  # inside sRGB's gamut

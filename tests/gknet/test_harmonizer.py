@@ -339,6 +339,20 @@ def test_linear_documents_get_the_same_change_as_their_srgb_twins() -> None:
     assert difference.mean() < 1e-3 and np.quantile(difference, 0.999) < 0.02
 
 
+def test_shadows_of_linear_documents_are_neither_crushed_nor_lifted() -> None:
+    """Beside highlights in the same cell a line through light has no place for them."""
+    from gknet.color import decode_srgb, encode_srgb
+
+    image = np.random.default_rng(4).uniform(0.02, 0.9, (400, 500, 3)).astype(np.float32)
+    mask = disc(400, 500)
+    for slope, offset in (((0.7,) * 3, (0.2,) * 3), ((0.9,) * 3, (-0.01,) * 3)):
+        network = Affine(slope, offset)
+        linear = encode_srgb(harmonizer(network)(decode_srgb(image), mask, transfer="linear"))
+        plain = image * np.array(slope) + np.array(offset)
+        difference = np.abs(linear - plain)[mask]
+        assert difference.mean() < 2.5 / 255 and np.quantile(difference, 0.99) < 12 / 255
+
+
 def test_a_profile_is_honoured_and_a_pil_image_brings_its_own() -> None:
     import pyvips
 

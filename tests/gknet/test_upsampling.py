@@ -248,6 +248,35 @@ def test_floats_beyond_the_range_keep_their_order_and_get_the_ends_change() -> N
         np.testing.assert_allclose(result[values < 0], values[values < 0] + offset, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_light_is_changed_by_its_square_root(dtype: str) -> None:
+    scale = 1 if dtype == "float32" else 65535
+    image = (np.linspace(0, 1, 64 * 64).reshape(64, 64, 1) ** 2 * scale).astype(dtype)
+    mask, box = np.full((64, 64), 0.5, np.float32), Box(0, 0, 64, 64)
+    for slope, offset in ((-0.3, 0.1), (0.5, -0.2), (0.0, 0.0)):
+        out = image.copy()
+        upsampling.apply(constant(slope, offset, 1), image, mask, out, box, 0.8, light=True)
+        light = image / scale
+        moved = np.maximum(np.sqrt(light) * (1 + slope) + offset, 0) ** 2
+        expected = np.clip(light + 0.4 * (moved - light), 0, 1 if dtype == "uint16" else np.inf)
+        np.testing.assert_allclose(out / scale, expected, atol=1e-5)
+    assert np.array_equal(out, image)  # no change at all is none to the last bit
+
+
+def test_light_beyond_the_range_keeps_its_order() -> None:
+    values = np.linspace(-2, 30, 64 * 64, dtype=np.float32)
+    mask, box = np.ones((64, 64), np.float32), Box(0, 0, 64, 64)
+    for slope, offset in ((-0.9, 0.5), (3.0, -0.2), (-0.5, -0.3)):
+        out = values.reshape(64, 64, 1).copy()
+        upsampling.apply(constant(slope, offset, 1), out.copy(), mask, out, box, 1, light=True)
+        result = out.reshape(-1)
+        assert (
+            np.isfinite(result).all() and (np.diff(result) >= 0).all() and (np.diff(result)[values[1:] > 1] > 0).all()
+        )
+        above = np.sqrt(values[values > 1]) + slope + offset
+        np.testing.assert_allclose(result[values > 1], np.maximum(above, 0) ** 2, rtol=1e-4, atol=1e-5)
+
+
 def test_a_sixteen_bit_gradient_keeps_its_steps() -> None:
     """Banding would merge steps: a contrast of 1.3 must leave every one of them distinct."""
     ramp = np.arange(16000, 16000 + 24000, dtype=np.uint16).reshape(100, 240)
