@@ -270,9 +270,8 @@ def test_light_beyond_the_range_keeps_its_order() -> None:
         out = values.reshape(64, 64, 1).copy()
         upsampling.apply(constant(slope, offset, 1), out.copy(), mask, out, box, 1, light=True)
         result = out.reshape(-1)
-        assert (
-            np.isfinite(result).all() and (np.diff(result) >= 0).all() and (np.diff(result)[values[1:] > 1] > 0).all()
-        )
+        steps = np.diff(result)
+        assert np.isfinite(result).all() and steps.min() > -1e-6 and (steps[values[1:] > 1] > 0).all()
         above = np.sqrt(values[values > 1]) + slope + offset
         np.testing.assert_allclose(result[values > 1], np.maximum(above, 0) ** 2, rtol=1e-4, atol=1e-5)
 
