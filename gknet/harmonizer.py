@@ -38,6 +38,7 @@ _COLOURLESS = 0.5 / 255
 """Up to which difference between neighbouring channels a picture has no colour."""
 _BACKGROUND = 0.02
 """Opacity beyond the mask's above which there is background in a pixel."""
+_ALL_TRANSPARENT = "all around the foreground is transparent: there is no background to match"
 _KEPT = 16 << 20
 """Bytes: more than the network frees at once at its usual size."""
 
@@ -422,7 +423,7 @@ def _context(context_box: tuple[int, int, int, int] | None, document: Array, mas
         box = Box(*(int(edge) for edge in context_box))
         if box.left < 0 or box.top < 0 or box.right > width or box.bottom > height:
             raise ValueError(f"context_box {tuple(box)} reaches beyond the image, which is {width} x {height}; clip it")
-        if box.right - box.left < MIN_SIDE or box.bottom - box.top < MIN_SIDE:
+        if not _large_enough(box):
             raise ValueError(
                 f"context_box {tuple(box)} is smaller than {MIN_SIDE} x {MIN_SIDE} pixels or inside out; "
                 "pass (left, top, right, bottom) of a larger one"
@@ -436,16 +437,25 @@ def _context(context_box: tuple[int, int, int, int] | None, document: Array, mas
             raise ValueError(
                 f"context_box {tuple(box)} does not contain the foreground, which fills {tuple(foreground)}; enlarge it"
             )
-    if mask[box.slices].min() >= 0.5 * upsampling.full_scale(mask.dtype):
+    visible = visible_box(document[box.slices], mask[box.slices], foreground.within(box)).out_of(box)
+    if mask[visible.slices].min() >= 0.5 * upsampling.full_scale(mask.dtype):
+        if visible != box:
+            raise NoBackgroundError(_ALL_TRANSPARENT)
         raise NoBackgroundError(
             "the mask is full: there is no background to match; leave pixels outside the foreground at 0"
             + ("" if context_box is None else ", and enlarge context_box until it holds some")
         )
-    for part in (visible_box, picture_box, *([close_box] if context_box is None else [])):
+    if _large_enough(visible):
+        box = visible
+    for part in (picture_box, close_box) if context_box is None else (picture_box,):
         inner = part(document[box.slices], mask[box.slices], foreground.within(box)).out_of(box)
-        if min(inner.right - inner.left, inner.bottom - inner.top) >= MIN_SIDE:
+        if _large_enough(inner):
             box = inner
     return box
+
+
+def _large_enough(box: Box) -> bool:
+    return min(box.right - box.left, box.bottom - box.top) >= MIN_SIDE
 
 
 def _strength(strength: float) -> float:
@@ -472,7 +482,7 @@ def as_seen(image: Array, mask: Array, size: int) -> tuple[upsampling.Float, ups
         reduced = upsampling.reduce_area(image, size, premultiply=True)
         # A cut-out's soft edge is no background.
         if (reduced[..., -1] - reduced_mask[..., 0]).max() <= _BACKGROUND:
-            raise NoBackgroundError("all around the foreground is transparent: there is no background to match")
+            raise NoBackgroundError(_ALL_TRANSPARENT)
         colours = upsampling.fill_absent(reduced[..., :-1], reduced[..., -1:])
     return upsampling.enlarge(colours, size), small_mask
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from gknet import Harmonizer
 from gknet.framing import SHARE, Array, close_box, picture_box, visible_box
-from gknet.harmonizer import checked
+from gknet.harmonizer import NoBackgroundError, checked
 from gknet.upsampling import Box
 
 HEIGHT, WIDTH = 120, 160
@@ -124,6 +124,16 @@ def test_transparent_margins_do_not_move_the_result(harmonizer: Harmonizer) -> N
     plain = harmonizer(picture, marked(), pasted=True)
     assert np.array_equal(result[300 : 300 + HEIGHT, 200 : 200 + WIDTH], plain) and not np.array_equal(plain, picture)
     assert np.array_equal(result[mask == 0], document[mask == 0])
+
+
+@pytest.mark.parametrize("side", [8, 50])
+def test_a_rectangle_on_nothing_has_no_background(harmonizer: Harmonizer, side: int) -> None:
+    document = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
+    document[30 : 30 + side, 40 : 40 + side] = 200
+    document[30 : 30 + side, 40 : 40 + side, 3] = 255
+    for mask in (document[..., 3], document[..., 3] > 0):
+        with pytest.raises(NoBackgroundError, match="all around the foreground is transparent"):
+            harmonizer(document, mask, pasted=True)
 
 
 def test_a_frame_that_is_all_the_background_there_is_is_gone_by(harmonizer: Harmonizer) -> None:
