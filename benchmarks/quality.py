@@ -129,6 +129,12 @@ def joined(batches: list[Batch]) -> Batch:
     return Batch(*(torch.cat([getattr(b, part) for b in batches]) for part in ("composite", "mask", "real")))
 
 
+def draw(held: PhotoSet, config: CompositesConfig, batches: int, seed: int) -> Batch:
+    """So many batches of 32 composites of held-out photos."""
+    composer = Composer(held, size=SIZE, config=config)
+    return joined([composer.batch(32, seed + i) for i in range(batches)])
+
+
 def hard_cases(batch: Batch) -> dict[str, Tensor]:
     """Which composites are of which hard kind, [B] bool each; kinds overlap. All but the sizes are of the background,
     by means of its CIE L*a*b*."""
@@ -220,17 +226,13 @@ def main(photos: Path, benchmark: Path, name: str, path: Path | None) -> None:
     _, held = data.split(400, names)
     real = untouched(held)
 
-    def draw(config: CompositesConfig, batches: int, seed: int) -> Batch:
-        composer = Composer(held, size=SIZE, config=config)
-        return joined([composer.batch(32, seed + i) for i in range(batches)])
-
-    drawn, pasted = (draw(config, 20, 7_000_000) for config in (AS_IS, PASTED))
+    drawn, pasted = (draw(held, config, 20, 7_000_000) for config in (AS_IS, PASTED))
     report_change("untouched held-out photos", harmonizer, real)
     report_change("what fits, pasted", harmonizer, replace(pasted, composite=pasted.real))
     report("held-out photos, own generator", harmonizer, drawn, hard_cases(drawn))
     report("the same, pasted", harmonizer, pasted)
     for kind, share in (("transfers", 0.0), ("moves", 1.0)):  # as layers are: known to be pastes
-        known = draw(replace(PASTED, photographic=share), 40, 9_100_000)
+        known = draw(held, replace(PASTED, photographic=share), 40, 9_100_000)
         report(f"known pastes, {kind}", harmonizer, known, hard_cases(known), pasted=True)
     report("held-out photos, second generator", harmonizer, regraded(real))
 

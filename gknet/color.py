@@ -69,31 +69,30 @@ def document_space(profile: bytes | None, transfer: str, channels: int) -> Docum
         raise ValueError(f"transfer {transfer!r} is unknown; choose one of {', '.join(TRANSFERS)}")
     if profile is not None:
         kind, intent = _kind_and_intent(profile)
-        if (kind == "RGB" or (kind == "GRAY" and channels == 1)) and (same := _as_without(profile, intent, kind)):
-            return document_space(None, same, channels)
-        by_profile = DocumentSpace(
-            lambda values: _icc_to_srgb(values, profile, intent),
-            lambda srgb: _icc_from_srgb(srgb, profile, intent),
-            _is_light(profile, intent, 3 if kind == "RGB" else 1),
-        )
-        if kind == "GRAY" and channels == 1:
-            return by_profile
-        if kind != "RGB":
+        if kind != "RGB" and not (kind == "GRAY" and channels == 1):
             raise ValueError(
                 f"the ICC profile is for {kind} images, this one is {'grey' if channels == 1 else 'RGB'}; "
                 "convert the image to RGB, or drop the profile (for a PIL image: del image.info['icc_profile'])"
             )
-        rgb = by_profile
+        if same := _as_without(profile, intent, kind):
+            return document_space(None, same, channels)
+        rgb = DocumentSpace(
+            lambda values: _icc_to_srgb(values, profile, intent),
+            lambda srgb: _icc_from_srgb(srgb, profile, intent),
+            light=_is_light(profile, intent, kind),
+        )
+        if kind == "GRAY":
+            return rgb
     elif transfer == "linear":
-        rgb = DocumentSpace(encode_srgb, decode_srgb, True)
+        rgb = DocumentSpace(encode_srgb, decode_srgb, light=True)
     else:
-        rgb = DocumentSpace(lambda x: x, lambda x: x, False)
+        rgb = DocumentSpace(lambda x: x, lambda x: x, light=False)
     if channels == 3:
         return rgb
     return DocumentSpace(
         lambda grey: rgb.to_srgb(np.repeat(grey, 3, axis=2)),
         lambda srgb: (rgb.from_srgb(srgb) * LUMA).sum(axis=2, keepdims=True),
-        rgb.light,
+        light=rgb.light,
     )
 
 
@@ -128,9 +127,9 @@ def _as_without(profile: bytes, intent: str, kind: str) -> str | None:
 
 
 @lru_cache(maxsize=16)
-def _is_light(profile: bytes, intent: str, channels: int) -> bool:
+def _is_light(profile: bytes, intent: str, kind: str) -> bool:
     """Whether a fifth of full scale is nearer to what it is as light, 0.48 in sRGB, than to itself."""
-    grey = np.full((1, 1, channels), 0.2, np.float32)
+    grey = np.full((1, 1, 3 if kind == "RGB" else 1), 0.2, np.float32)
     return float(_icc_to_srgb(grey, profile, intent).mean()) > 0.34
 
 

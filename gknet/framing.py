@@ -36,6 +36,16 @@ VISIBLE = 0.5
 """How much of a foreground's surroundings must not be transparent, to be enough."""
 
 
+def filled_box(values: Array) -> Box | None:
+    """The box of an array's values above 0, [H, W]. None: no value is."""
+    rows = np.flatnonzero(values.max(axis=1) > 0)
+    if not len(rows):
+        return None
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    columns = np.flatnonzero(values[top:bottom].max(axis=0) > 0)
+    return Box(int(columns[0]), top, int(columns[-1]) + 1, bottom)
+
+
 def visible_box(document: Array, mask: Array, foreground: Box) -> Box:
     """The part of a document outside of which all is transparent. The foreground is in it.
 
@@ -48,14 +58,14 @@ def visible_box(document: Array, mask: Array, foreground: Box) -> Box:
     whole, alpha = Box(0, 0, width, height), document[..., -1]
     if document.shape[2] % 2 or all(edge.any() for edge in (alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1])):
         return whole
-    rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
-    if not len(rows):
+    visible = filled_box(alpha)
+    if visible is None:
         return whole
     return Box(
-        min(int(columns[0]), foreground.left),
-        min(int(rows[0]), foreground.top),
-        max(int(columns[-1]) + 1, foreground.right),
-        max(int(rows[-1]) + 1, foreground.bottom),
+        min(visible.left, foreground.left),
+        min(visible.top, foreground.top),
+        max(visible.right, foreground.right),
+        max(visible.bottom, foreground.bottom),
     )
 
 

@@ -22,7 +22,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from gknet import upsampling, weights
 from gknet.color import LUMA, DocumentSpace, document_space
 from gknet.experts import Experts
-from gknet.framing import close_box, picture_box, visible_box
+from gknet.framing import close_box, filled_box, picture_box, visible_box
 from gknet.layers import fold_batch_norm
 from gknet.network import GKNet
 from gknet.upsampling import Box
@@ -403,12 +403,10 @@ def _foreground(document: Array, mask: Array) -> Box:
         raise ValueError(
             f"the image is {width} x {height}, the mask {mask.shape[1]} x {mask.shape[0]}; resize the mask to the image"
         )
-    rows = np.flatnonzero(mask.max(axis=1))
-    if not len(rows):
+    box = filled_box(mask)
+    if box is None:
         raise ValueError("the mask is empty; mark the foreground with values above 0")
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    columns = np.flatnonzero(mask[top:bottom].max(axis=0))
-    return Box(int(columns[0]), top, int(columns[-1]) + 1, bottom)
+    return box
 
 
 def _context(context_box: tuple[int, int, int, int] | None, document: Array, mask: Array, foreground: Box) -> Box:
