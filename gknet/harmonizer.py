@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from gknet import upsampling, weights
+from gknet import perforated, upsampling, weights
 from gknet.color import LUMA, DocumentSpace, document_space
 from gknet.experts import Experts
 from gknet.framing import close_box, filled_box, picture_box, visible_box
@@ -89,6 +89,8 @@ class Seen(NamedTuple):
     """[S, S, 3], the same in sRGB, 0..1."""
     mask: upsampling.Float
     """[S, S], 0..1."""
+    filled: bool
+    """Whether it is a perforated foreground, shown as a solid one (gknet.perforated)."""
 
 
 class Harmonizer:
@@ -223,7 +225,7 @@ class Harmonizer:
             with stage("network"):
                 harmonized = self._run(seen)
             with stage("fit"):
-                native = part.shape[:2] == seen.mask.shape
+                native = part.shape[:2] == seen.mask.shape and not seen.filled
                 if native and not blend:
                     harmonized = _unblended(seen.composite, harmonized, seen.mask)
                 before, after = _in_document(space, seen.mask, seen.composite, harmonized)
@@ -262,7 +264,12 @@ class Harmonizer:
         if isinstance(network, Experts):
             with torch.inference_mode():
                 network = network.of(network.reads_paste(*self._tensors(composite, small_mask)))
-        return Seen(network, colours, composite, small_mask)
+        cells = perforated.joined(mask, small_mask)
+        if cells is None:
+            return Seen(network, colours, composite, small_mask, False)
+        colours = perforated.filled(image, mask, colours, cells)
+        small_mask = np.where(cells, small_mask.max(), small_mask)
+        return Seen(network, colours, np.clip(space.to_srgb(colours), 0, 1), small_mask, True)
 
     def _tensors(self, composite: upsampling.Float, mask: upsampling.Float) -> tuple[Tensor, Tensor]:
         """[S, S, 3] and [S, S] -> [1, 3, S, S] and [1, 1, S, S] on the device."""

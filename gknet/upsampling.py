@@ -138,7 +138,9 @@ def _values(image: Array, out: Float, premultiply: bool) -> Float:
     if image.dtype.kind == "f":
         np.clip(out, 0, 1, out=out)
     if premultiply:
-        out[..., :-1] *= out[..., -1:] / np.float32(full_scale(image.dtype))
+        alpha = out[..., -1] / np.float32(full_scale(image.dtype))
+        for channel in range(image.shape[2] - 1):  # one by one: numpy is slow where its innermost loop is short
+            out[..., channel] *= alpha
     return out
 
 
