@@ -287,7 +287,7 @@ def command(
         if not (0 <= point[0] < size[0] and 0 <= point[1] < size[1]):
             seen_part = f"{part.left} to {part.right - 1} across and {part.top} to {part.bottom - 1} down"
             raise click.ClickException(f"the point lies outside of what the network sees of {image}: {seen_part}")
-    network, _, composite, coverage, _ = harmonizer.see(picture, foreground, document_space(None, "srgb", 3), pasted)
+    network, _, composite, _, coverage, _ = harmonizer.see(picture, foreground, document_space(None, "srgb", 3), pasted)
     if isinstance(harmonizer.network, Experts):
         kind = "pasted" if network is harmonizer.network.pasted else "recoloured where it stands"
         source = "by its seam" if pasted is None else "as you say"

@@ -24,6 +24,7 @@ from gknet.color import LUMA, DocumentSpace, document_space
 from gknet.experts import Experts
 from gknet.framing import close_box, filled_box, picture_box, visible_box
 from gknet.layers import fold_batch_norm
+from gknet.levels import Levels, levels
 from gknet.network import GKNet
 from gknet.upsampling import Box
 
@@ -86,7 +87,9 @@ class Seen(NamedTuple):
     colours: upsampling.Float
     """[S, S, 1 or 3], the document's own values."""
     composite: upsampling.Float
-    """[S, S, 3], the same in sRGB, 0..1."""
+    """[S, S, 3], the same in sRGB, 0..1, and with more contrast if it has little."""
+    levels: Levels
+    """How much more (gknet.levels)."""
     mask: upsampling.Float
     """[S, S], 0..1."""
     filled: bool
@@ -228,7 +231,8 @@ class Harmonizer:
                 native = part.shape[:2] == seen.mask.shape and not seen.filled
                 if native and not blend:
                     harmonized = _unblended(seen.composite, harmonized, seen.mask)
-                before, after = _in_document(space, seen.mask, seen.composite, harmonized)
+                pictures = (seen.levels.back(picture) for picture in (seen.composite, harmonized))
+                before, after = _in_document(space, seen.mask, *pictures)
                 model = None
                 if not native:
                     values = (seen.colours, before, after)
@@ -261,15 +265,16 @@ class Harmonizer:
             network = network.of(pasted)
         colours, small_mask = as_seen(image, mask, network.config.side(*image.shape[:2]))
         composite = np.clip(space.to_srgb(colours), 0, 1)
+        stretch = levels(composite)
         if isinstance(network, Experts):
             with torch.inference_mode():
-                network = network.of(network.reads_paste(*self._tensors(composite, small_mask)))
+                network = network.of(network.reads_paste(*self._tensors(stretch.stretched(composite), small_mask)))
         cells = perforated.joined(mask, small_mask)
-        if cells is None:
-            return Seen(network, colours, composite, small_mask, False)
-        colours = perforated.filled(image, mask, colours, cells)
-        small_mask = np.where(cells, small_mask.max(), small_mask)
-        return Seen(network, colours, np.clip(space.to_srgb(colours), 0, 1), small_mask, True)
+        if cells is not None:
+            colours = perforated.filled(image, mask, colours, cells)
+            composite = np.clip(space.to_srgb(colours), 0, 1)
+            small_mask = np.where(cells, small_mask.max(), small_mask)
+        return Seen(network, colours, stretch.stretched(composite), stretch, small_mask, cells is not None)
 
     def _tensors(self, composite: upsampling.Float, mask: upsampling.Float) -> tuple[Tensor, Tensor]:
         """[S, S, 3] and [S, S] -> [1, 3, S, S] and [1, 1, S, S] on the device."""

@@ -66,7 +66,7 @@ def picture(height: int, width: int, channels: int = 3, dtype: str = "uint8", se
     """Smooth shapes with noise on them, 0.05..0.95; alpha opaque."""
     draw = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width] / 40
-    values = np.stack([np.sin(x + c) * np.cos(y * (c + 1) / 2) for c in range(channels)], 2) * 0.3 + 0.5
+    values = np.stack([np.sin(x + c) * np.cos(y * (c + 1) / 2) for c in range(channels)], 2) * 0.45 + 0.5
     values = np.clip(values + draw.normal(0, 0.04, values.shape), 0.05, 0.95)
     if channels in (2, 4):
         values[..., -1] = 1
@@ -234,6 +234,7 @@ def test_the_network_sees_as_many_pixels_as_the_document_has_within_its_limits(
 def test_a_small_document_is_shown_larger_within_the_limits(shape: tuple[int, int], side: int) -> None:
     network = Affine(max_size=128, enlarge=1.5)
     image, mask = picture(*shape), disc(*shape)
+    image[::2, 0], image[1::2, 0] = 0, 255
     result = harmonizer(network)(image, mask)
     assert network.composite is not None and network.composite.shape[2:] == (side, side)
     expected = np.rint((image / 255 * SLOPE + OFFSET) * 255)
@@ -311,7 +312,7 @@ def test_a_black_and_white_photo_gets_no_tint(side: int, pasted: bool) -> None:
 
 def test_absent_pixels_do_not_reach_the_network_as_black() -> None:
     network = Affine()
-    image, mask = picture(128, 160, 4), disc(128, 160)
+    image, mask = np.maximum(picture(128, 160, 4), 40), disc(128, 160)
     image[:100, :40] = 0  # transparent black
     harmonizer(network)(image, mask)
     assert network.composite is not None
@@ -344,6 +345,7 @@ def test_shadows_of_linear_documents_are_neither_crushed_nor_lifted() -> None:
     from gknet.color import decode_srgb, encode_srgb
 
     image = np.random.default_rng(4).uniform(0.02, 0.9, (400, 500, 3)).astype(np.float32)
+    image[:200, :40], image[200:, :40] = 0, 1
     mask = disc(400, 500)
     for slope, offset in (((0.7,) * 3, (0.2,) * 3), ((0.9,) * 3, (-0.01,) * 3)):
         network = Affine(slope, offset)
