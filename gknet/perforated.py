@@ -52,8 +52,8 @@ def joined(mask: Array, seen: Float) -> Cells | None:
 
 
 def _covered(mask: Array) -> float:
-    """Share of a picture that a mask covers, whatever its opacity: 1 over the mean, by the mask itself, of how often a
-    pixel is counted. A mask that is 0.5 everywhere covers all, and a soft edge half of itself."""
+    """Share of a picture that a mask covers, whatever its opacity: Kish's effective number of pixels (1965). A mask
+    that is 0.5 everywhere covers all, an even ramp from 0 to 1 three quarters of itself."""
     values = mask.astype(np.float32)
     values /= values.max()
     return float(values.mean(dtype=np.float64) ** 2 / np.square(values, out=values).mean(dtype=np.float64))
@@ -73,16 +73,18 @@ def filled(image: Array, mask: Array, colours: Float, cells: Cells) -> Float:
     """
     size, channels = len(colours), colours.shape[2]
     scale = np.float32(full_scale(image.dtype))
-    weight = mask * (scale / np.float32(full_scale(mask.dtype)))
-    if image.shape[2] > channels:
-        weight *= image[..., -1] / scale
     weighted = np.empty((*mask.shape, channels + 1), image.dtype)
     for channel in range(channels):
         weighted[..., channel] = image[..., channel]
-    weighted[..., channels] = weight
+    weight = weighted[..., channels]
+    np.multiply(mask, scale / np.float32(full_scale(mask.dtype)), out=weight, casting="unsafe")
+    if image.shape[2] > channels:
+        np.multiply(weight, image[..., -1] / scale, out=weight, casting="unsafe")
     means = reduce_area(weighted, size, premultiply=True)
     premultiplied, coverage = means[..., :-1], means[..., -1:]
     present = coverage > LEAST * coverage.max()
+    if not present.any():  # all of the foreground is transparent
+        return colours
     own = np.divide(premultiplied, coverage, out=np.zeros_like(premultiplied), where=present)
     own = _carried(own, np.where(present, coverage, 0))
     return np.where(cells[..., None], enlarge(own, size), colours)

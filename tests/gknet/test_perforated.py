@@ -131,3 +131,11 @@ def test_at_any_size_it_is_changed_where_it_is_by_as_much_as_it_is_there(side: i
     result = harmonizer()(image, mask)
     np.testing.assert_allclose(result, changed(image, mask), atol=0.6)
     assert np.array_equal(result[mask == 0], image[mask == 0])
+
+
+def test_a_perforated_foreground_that_is_transparent_is_no_error() -> None:
+    image = picture(120, 120, 4)
+    mask = (places(120)[1] % 6 < 2) & disc(120, 120)
+    image[mask, 3] = 0
+    result = harmonizer()(image, mask)
+    assert np.array_equal(result[~mask], image[~mask])
