@@ -39,11 +39,13 @@ class Levels(NamedTuple):
 
 
 def levels(picture: Float) -> Levels:
-    """Of a picture, sRGB [S, S, 3], 0..1: what is dark stays dark, and what is light light."""
+    """Of a picture, sRGB [S, S, 3], 0..1: what is light stays lighter than what is dark."""
     low, high = np.quantile(picture[::EVERY, ::EVERY], [TAIL, 1 - TAIL])
     span = float(high - low)
     if span >= LEAST:
         return Levels(1.0, 0.0)
-    gain = min(LEAST / max(span, LEAST / MOST), MOST)
-    room = 1 - span
-    return Levels(gain, float(low) / room * (1 - gain * span) - gain * float(low))
+    gain = min(LEAST / span, MOST) if span > 0 else 1.0  # one colour has no contrast to raise
+    # 0 where there is nothing darker to be had, 1 where there is nothing lighter. The more it is stretched, the nearer
+    # it comes to black, which next to all training photos hold.
+    place = float(low) / (1 - span)
+    return Levels(gain, place * (1 - gain * span) / gain - gain * float(low))
