@@ -9,19 +9,14 @@ composites'.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator
 from unittest.mock import patch
 
-import click
-import numpy as np
-import torch
-from quality import AS_IS, PASTED, SIZE, draw, joined
+from quality import harmonize
+from shown import command, left
 
 from gknet import Harmonizer, levels
 from gknet.data.composites import Batch
-from gknet.data.photos import load_photos
-from gknet.evaluate import WORSE
 
 PICTURES = {
     "as they are": (1.0, 0.0),
@@ -34,36 +29,17 @@ PICTURES = {
 """``contrast * value + brightness``."""
 
 
-def left(harmonizer: Harmonizer, batch: Batch, pasted: bool) -> str:
-    """Both ratios of errors, and how many come out worse."""
-    composites = (batch.composite * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    masks = batch.mask[:, 0].numpy()
-    errors = []
-    for least in (0.0, levels.LEAST):
-        with patch.object(levels, "LEAST", least):
-            results = [harmonizer(*pair, pasted=pasted) for pair in zip(composites, masks, strict=True)]
-        errors.append(batch.fmse(torch.from_numpy(np.stack(results)).permute(0, 3, 1, 2) / 255))
-    before = batch.fmse(torch.from_numpy(composites).permute(0, 3, 1, 2) / 255)
-    figures = [f"{x.sum() / before.sum():.3f} ({(x > WORSE * before).float().mean():.0%} worse)" for x in errors]
-    return f"n {len(before):4}  as it is {figures[0]}  stretched {figures[1]}"
-
-
-@click.command()
-@click.option("--photos", required=True, type=click.Path(exists=True, path_type=Path), help="Those of training.")
-@click.option("--weights", default="gknet-lite", show_default=True)
-@click.option("--batches", default=2, show_default=True, help="Of 32 composites, of either kind of change.")
-def main(photos: Path, weights: str, batches: int) -> None:
-    """Print a line for each kind of picture."""
-    harmonizer = Harmonizer.load(weights, "cpu")
-    data, names = load_photos(photos, SIZE)
-    _, held = data.split(400, names)
-    for kind, pasted in (("known pastes", True), ("changed in place", False)):
-        config = PASTED if pasted else AS_IS
-        batch = joined([draw(held, replace(config, photographic=share), batches, 9_900_000) for share in (0.0, 1.0)])
-        for name, (contrast, brightness) in PICTURES.items():
-            flat = Batch(contrast * batch.composite + brightness, batch.mask, contrast * batch.real + brightness)
-            print(f"{kind:17} {name:14} {left(harmonizer, flat, pasted)}", flush=True)
+def lines(harmonizer: Harmonizer, batch: Batch, pasted: bool) -> Iterator[str]:
+    """Of each kind of picture both shares of errors."""
+    for name, (contrast, brightness) in PICTURES.items():
+        composite, real = (contrast * pictures + brightness for pictures in (batch.composite, batch.real))
+        flat = Batch((composite * 255).round() / 255, batch.mask, real)
+        stretched = flat.fmse(harmonize(harmonizer, flat, pasted))
+        with patch.object(levels, "LEAST", 0.0):
+            as_it_is = flat.fmse(harmonize(harmonizer, flat, pasted))
+        before = flat.fmse(flat.composite)
+        yield f"{name:14} n {len(before):4}  as it is {left(before, as_it_is)}  stretched {left(before, stretched)}"
 
 
 if __name__ == "__main__":
-    main()
+    command(lines, seed=9_900_000)()

@@ -10,22 +10,19 @@ foreground, over the untouched composites'.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator
 from unittest.mock import patch
 
-import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from quality import AS_IS, PASTED, SIZE, draw, joined
+from quality import SIZE
+from shown import command, left
 from torch import Tensor
 
 from gknet import Harmonizer, perforated
 from gknet.data.composites import Batch
-from gknet.data.photos import load_photos
-from gknet.evaluate import WORSE
 from gknet.layers import blur
 from gknet.upsampling import fill_absent
 
@@ -69,11 +66,11 @@ def perforate(batch: Batch, pattern: NDArray[np.bool_], pasted: bool) -> tuple[l
     ):
         mask = mask[..., 0] / 255
         behind = mirrored(real, mask) if pasted else real
-        left = (pattern * mask).astype(np.float32)
-        opaque = left[..., None] if pasted else pattern[..., None]
+        there = (pattern * mask).astype(np.float32)
+        opaque = there[..., None] if pasted else pattern[..., None]
         composites.append(np.rint(behind + opaque * (composite - behind)))
         reals.append(behind + opaque * (real - behind))
-        masks.append(left)
+        masks.append(there)
     return composites, reals, masks
 
 
@@ -93,38 +90,21 @@ def mirrored(real: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np
     return fill_absent(picture * known, known.astype(np.float32))
 
 
-def left(harmonizer: Harmonizer, documents: tuple[list[NDArray[np.float32]], ...], pasted: bool) -> str:
-    """Both ratios of errors, and how many come out worse."""
-    errors = []
-    for composite, real, mask in zip(*documents, strict=True):
-        if mask.sum() < LEAST:
-            continue
-        document = composite.astype(np.uint8)
-        with patch.object(perforated, "MUCH", math.inf):
-            results = [composite, harmonizer(document, mask, pasted=pasted)]
-        results.append(harmonizer(document, mask, pasted=pasted))
-        errors.append([np.average(np.square(x - real).mean(2), weights=mask) for x in results])
-    before, *after = np.array(errors).T
-    figures = [f"{x.sum() / before.sum():.3f} ({np.mean(x > WORSE * before):.0%} worse)" for x in after]
-    return f"n {len(before):4}  as it is {figures[0]}  as if solid {figures[1]}"
-
-
-@click.command()
-@click.option("--photos", required=True, type=click.Path(exists=True, path_type=Path), help="Those of training.")
-@click.option("--weights", default="gknet-lite", show_default=True)
-@click.option("--batches", default=2, show_default=True, help="Of 32 composites, of either kind of change.")
-def main(photos: Path, weights: str, batches: int) -> None:
-    """Print a line for each pattern."""
-    harmonizer = Harmonizer.load(weights, "cpu")
-    data, names = load_photos(photos, SIZE)
-    _, held = data.split(400, names)
-    for kind, pasted in (("known pastes", True), ("changed in place", False)):
-        config = PASTED if pasted else AS_IS
-        batch = joined([draw(held, replace(config, photographic=share), batches, 9_500_000) for share in (0.0, 1.0)])
-        for name, pattern in patterns().items():
-            line = left(harmonizer, perforate(batch, pattern, pasted), pasted)
-            print(f"{kind:17} {name:42} {line}", flush=True)
+def lines(harmonizer: Harmonizer, batch: Batch, pasted: bool) -> Iterator[str]:
+    """Of each pattern both shares of errors."""
+    for name, pattern in patterns().items():
+        errors = []
+        for composite, real, mask in zip(*perforate(batch, pattern, pasted), strict=True):
+            if mask.sum() < LEAST:
+                continue
+            document = composite.astype(np.uint8)
+            with patch.object(perforated, "MUCH", math.inf):
+                results = [composite, harmonizer(document, mask, pasted=pasted)]
+            results.append(harmonizer(document, mask, pasted=pasted))
+            errors.append([np.average(np.square(x - real).mean(2), weights=mask) for x in results])
+        before, as_it_is, solid = np.array(errors).T
+        yield f"{name:42} n {len(before):4}  as it is {left(before, as_it_is)}  as if solid {left(before, solid)}"
 
 
 if __name__ == "__main__":
-    main()
+    command(lines, seed=9_500_000)()
