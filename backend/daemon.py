@@ -732,6 +732,7 @@ def _place(job: _Job) -> worker.Task | None:
         request.pasted,
         request.model,
         request.feather,
+        request.opacity,
     )
 
 

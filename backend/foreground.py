@@ -40,10 +40,12 @@ def foreground(task: Task, buffer: memoryview) -> tuple[Array, Rect]:
             area = area and intersection(area, place.rect)
     if not parts or area is None:
         raise _no_foreground()
-    values = _product([_values(pixels[slices(_within(area, rect))]) for rect, pixels in parts])
+    values = _product([_values(pixels[slices(within(area, rect))]) for rect, pixels in parts])
+    if task.opacity is not None and task.opacity < 1:
+        values = values * np.float32(task.opacity / full(values))
     _check_visible(values)
     mask = np.zeros((image.height, image.width), values.dtype)
-    area = _within(area, image)
+    area = within(area, image)
     mask[slices(area)] = values
     box = _box(values)
     box = Rect(area.x + box.x, area.y + box.y, box.width, box.height)
@@ -134,7 +136,7 @@ def _box(mask: Array) -> Rect:
     return Rect(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
 
 
-def _within(a: Rect, b: Rect) -> Rect:
+def within(a: Rect, b: Rect) -> Rect:
     """`a`, counted from the upper left corner of `b`."""
     return Rect(a.x - b.x, a.y - b.y, a.width, a.height)
 

@@ -26,8 +26,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from backend import malloc
-from backend.foreground import Array, foreground, full, slices
+from backend.foreground import Array, foreground, full, slices, within
+from backend.link.context import intersection
 from backend.link.messages import CHANNELS, NAME, WITH_ALPHA, Code, LinkError, Rect, nbytes
+from backend.translucent import Opaque
 
 if TYPE_CHECKING:
     from gknet.harmonizer import Harmonized, Harmonizer
@@ -77,6 +79,7 @@ class Task:
     pasted: bool | None
     model: str
     feather: float
+    opacity: float | None
 
 
 @dataclass(frozen=True)
@@ -232,11 +235,13 @@ class _Engine:
         with stage("foreground"):
             mask, box = foreground(task, buffer)
             image = _document(task.image.view(buffer), task.image.layout)
+            opaque = _opaque(task, buffer, image, mask, box)
+        looked_at = opaque.mask if opaque else mask
 
         def attempt(device: str) -> tuple[Harmonizer, Harmonized]:
             with stage("load"):
                 harmonizer = self._harmonizer(task.model, device)
-            return harmonizer, self._harmonize(harmonizer, task, image, mask, buffer)
+            return harmonizer, self._harmonize(harmonizer, task, image, looked_at, buffer)
 
         done: tuple[Harmonizer, Harmonized] | None = None
         notes: tuple[str, ...] = ()
@@ -253,8 +258,11 @@ class _Engine:
         timings.update(harmonized.timings)
         with stage("result"):
             rect = Rect(task.image.rect.x + box.x, task.image.rect.y + box.y, box.width, box.height)
+            colours = np.asarray(harmonized.image)
+            if opaque:
+                opaque.back(colours, box)
             result = Place(rect, WITH_ALPHA[task.image.layout], task.image.dtype, 0)
-            _write(result.view(buffer), result.layout, np.asarray(harmonized.image), mask[slices(box)])
+            _write(result.view(buffer), result.layout, colours, mask[slices(box)])
         return Done(task.number, result, _name(harmonizer), harmonizer.device, timings, notes)
 
     def _harmonize(
@@ -360,6 +368,20 @@ def _document(pixels: Array, layout: str) -> Array:
         pixels[..., 0] = pixels[..., 2]
         pixels[..., 2] = blue
     return pixels.astype(np.float32) if pixels.dtype == np.float16 else pixels
+
+
+def _opaque(task: Task, buffer: memoryview, image: Array, mask: Array, box: Rect) -> Opaque | None:
+    """What is to be looked at in place of a foreground, the box of the image, that is half transparent."""
+    if task.layer is None or task.opacity is None:
+        return None
+    layer = within(task.layer.rect, task.image.rect)
+    area = intersection(box, layer)
+    assert area is not None  # as there is a foreground
+    own = task.layer.view(buffer)[slices(within(area, layer))]
+    if task.layer.layout in ("RGB", "GRAY"):
+        return Opaque.of(image, mask, area, own, None, task.opacity)
+    colours = own[..., 2::-1] if task.layer.layout == "BGRA" else own[..., :-1]
+    return Opaque.of(image, mask, area, colours, own[..., -1:], task.opacity)
 
 
 def _write(out: Array, layout: str, colours: Array, mask: Array) -> None:

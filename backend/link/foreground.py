@@ -71,12 +71,13 @@ class Plan:
         icc: Buffer | None = None,
         feather: float = 0.0,
         model: str = "auto",
+        opacity: float | None = None,
     ) -> Harmonize:
         """The job.
 
         Args:
             image, layer, selection: the pixels of the rectangles; no selection where none is `selected`.
-            icc, feather, model: as in Harmonize.
+            icc, feather, model, opacity: as in Harmonize.
 
         Raises:
             Refusal: the layer is opaque all over the picture, and nothing is selected.
@@ -88,7 +89,7 @@ class Plan:
         # alpha cuts out was pasted.
         own = None if opaque and self.selected else layer
         pasted = True if own else None
-        return Harmonize(new_job(), image, icc, selection, own, pasted, model, feather)
+        return Harmonize(new_job(), image, icc, selection, own, pasted, model, feather, opacity if own else None)
 
 
 def replaces(new: Rect, earlier: Rect, selected: bool) -> bool:

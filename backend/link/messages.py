@@ -1,4 +1,4 @@
-"""The messages between a plugin or script and the daemon, protocol 1.0.
+"""The messages between a plugin or script and the daemon, protocol 1.1.
 
 A message is a list of frames: a msgpack header, then raw frames (pixels, an ICC profile). The header is a map with
 "type", "protocol" ([major, minor]), the fields of the dataclass below, and, where raw frames follow, "frames": their
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Buffer = bytes | bytearray | memoryview
 
-PROTOCOL = (1, 0)
+PROTOCOL = (1, 1)
 
 HEADER_BYTES = 64 * 1024
 FRAMES = 8
@@ -41,6 +41,7 @@ WITH_ALPHA = {"BGRA": "BGRA", "RGBA": "RGBA", "RGB": "RGBA", "GRAYA": "GRAYA", "
 ITEM_BYTES = {"u8": 1, "u16": 2, "f16": 2, "f32": 4}
 TRANSFERS = ("srgb", "linear")
 
+_GREY = ("GRAYA", "GRAY")
 _COORDINATE = 10_000_000
 _DEPTH = 6
 _TEXT = 2000
@@ -173,6 +174,9 @@ class Harmonize:
         icc: its colour profile.
         selection: GRAY, how far each pixel is selected; outside of its rectangle nothing is.
         layer: the active layer's own pixels, for their alpha; outside of its rectangle it is transparent.
+        opacity: how opaque that layer is laid over what is below, 0..1, if plainly so and its colours are in the
+            image's space: they are looked at then where something shines through. None: its alpha is all it is sent
+            for. Since 1.1.
         pasted: whether the foreground was pasted onto this background, or changed where it stands; None: its edge is to
             tell.
         model: the network's name, or "auto".
@@ -188,6 +192,7 @@ class Harmonize:
     pasted: bool | None = None
     model: str = "auto"
     feather: float = 0.0
+    opacity: float | None = None
 
     def __post_init__(self) -> None:
         _check_name("job", self.job)
@@ -203,6 +208,10 @@ class Harmonize:
             _check_type("pasted", self.pasted, bool)
         _check_name("model", self.model)
         _check_number("feather", self.feather, 0, MOST_FEATHER)
+        if self.opacity is not None:
+            _check_number("opacity", self.opacity, 0, 1)
+            if self.layer is None or (self.layer.layout in _GREY) != (self.image.layout in _GREY):
+                raise _bad("an opacity is said of a layer that has the image's channels")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def active_layer(document: Document) -> Node:
         layer = layer.parentNode()
     if layer is None or layer.parentNode() is None:  # a selection's mask lies in the root itself
         raise Refusal("no_layer")
-    if not all(level.visible() for level in _upwards(layer)):
+    if not layer.opacity() or not all(level.visible() for level in _upwards(layer)):
         raise Refusal("layer_hidden")
     group = layer.parentNode()
     if group.locked():

@@ -58,7 +58,8 @@ class Picture:
         selected = selection and Rect(selection.x(), selection.y(), selection.width(), selection.height())
         plan = Plan.of(_rect(document.bounds()), _shown(layer), selected, has_layers_below(layer))
         dtype, own_dtype = _DTYPES[document.colorDepth()], _DTYPES[layer.colorDepth()]
-        own_layout = _ALPHA_LAST[layer.colorModel()]
+        opacity = _opacity(document, layer)
+        own_layout = _ALPHA_LAST[layer.colorModel()] if opacity is None else layout
         _check_size(plan.image, layout, dtype)
         _check_size(plan.foreground, own_layout, own_dtype)
         state = _state(document, layer, plan)
@@ -70,6 +71,7 @@ class Picture:
             selection and Pixels(plan.foreground, "GRAY", "u8", _view(selection.pixelData(*plan.foreground))),
             icc,
             feather,
+            opacity=opacity,
         )
         return cls(document, layer, request, note, plan, state)
 
@@ -118,6 +120,13 @@ def _layout(document: Document) -> str:
     if model == "GRAYA":
         return "GRAYA"
     raise Refusal("colour_model", model=_named(model), menu=_menu("image_convert"))
+
+
+def _opacity(document: Document, layer: Node) -> float | None:
+    """How opaque the layer's own colours are laid over what is below; None: what is seen is made of them otherwise."""
+    spaces = [(each.colorModel(), each.colorDepth(), each.colorProfile()) for each in (document, layer)]
+    plain = layer.blendingMode() == "normal" and not layer.inheritAlpha() and spaces[0] == spaces[1]
+    return layer.opacity() / 255 if plain else None
 
 
 def _check_isolation() -> None:

@@ -26,6 +26,7 @@ import pytest
 import zmq
 
 from backend import images, worker
+from backend.foreground import slices
 from backend.images import Picture
 from backend.link import messages
 from backend.link.messages import (
@@ -306,6 +307,41 @@ def test_who_knows_whether_it_is_pasted_says_so(client: Client, harmonizer: Harm
         expected = harmonizer.harmonize(image, mask, pasted=kind, blend=False, crop=True).image
         agrees.append(np.array_equal(array(result.pixels)[shown, :3], np.asarray(expected)[shown]))
     assert agrees == [pasted is True, pasted is not True]  # the seam, too, says that it was changed where it stands
+
+
+@pytest.mark.parametrize("layout", ["BGRA", "RGBA"])
+def test_a_layer_that_something_shines_through_is_changed_as_it_is_when_opaque(client: Client, layout: str) -> None:
+    order = [2, 1, 0, 3] if layout == "BGRA" else [0, 1, 2, 3]
+    image, cut = (images.read(EXAMPLES / f"raccoon{end}").colour for end in (".jpg", "_mask.png"))
+    hard = np.where(cut > 127, 255, 0).astype(np.uint8)
+    own = np.dstack([image, hard])
+    own[..., :3] //= 2  # a paste that is too dark
+    below = np.dstack([image[::-1], np.full_like(hard, 255)])
+
+    def result(opacity: float) -> tuple[Array, Array]:
+        """What is seen before, and the colours and alpha of the result, over all of the picture."""
+        alpha = (opacity * (hard / 255))[..., None]
+        shown = np.rint(alpha * own[..., :3] + (1 - alpha) * below[..., :3]).astype(np.uint8)
+        seen = pixels(np.dstack([shown, below[..., 3]])[..., order], layout)
+        sent = Image(seen.rect, layout, "u8", seen.data)
+        layer = pixels(own[..., order], layout)
+        client.send(Harmonize(new_job(), sent, layer=layer, pasted=True, opacity=opacity))
+        answer = client.final()
+        assert isinstance(answer, Result), answer
+        rows, columns = slices(answer.pixels.rect)
+        whole = np.zeros((*hard.shape, 4), np.uint8)
+        whole[rows, columns] = array(answer.pixels)[..., order]
+        return shown, whole
+
+    solid, opaque = result(1.0)
+    shown, half = result(0.5)
+    assert (opaque[..., 3] == hard).all() and (half[..., 3] == np.rint(hard / 2)).all()
+    inside = hard > 0
+    change = opaque[inside][:, :3].astype(int) - solid[inside]
+    assert abs(change).mean() > 10
+    free = ((half[..., :3] > 0) & (half[..., :3] < 255))[inside]  # not cut off at the range's end
+    assert free.mean() > 0.9
+    np.testing.assert_allclose((half[inside][:, :3].astype(int) - shown[inside])[free], change[free], atol=1)
 
 
 def test_progress_names_each_stage_and_grows(client: Client) -> None:

@@ -11,14 +11,16 @@ from backend.link.messages import Code, LinkError, Pixels, Rect
 from tests.backend.test_daemon import Array, disc, picture, pixels
 
 
-def derived(image: Rect, selection: Pixels | None, layer: Pixels | None, feather: float = 0) -> tuple[Array, Rect]:
+def derived(
+    image: Rect, selection: Pixels | None, layer: Pixels | None, feather: float = 0, opacity: float | None = None
+) -> tuple[Array, Rect]:
     buffer, places = bytearray(), []
     for part in (selection, layer):
         places.append(part and worker.Place(part.rect, part.layout, part.dtype, len(buffer)))
         buffer += memoryview(part.data).cast("B") if part else b""
         buffer += bytes(-len(buffer) % 8)
     whole = worker.Place(image, "RGB", "u8", 0)
-    task = worker.Task(1, "", whole, "srgb", None, places[0], places[1], None, "auto", feather)
+    task = worker.Task(1, "", whole, "srgb", None, places[0], places[1], None, "auto", feather, opacity)
     return foreground(task, memoryview(buffer))
 
 
@@ -40,6 +42,20 @@ def test_a_layer_without_alpha_leaves_the_selection_as_it_is() -> None:
     np.testing.assert_array_equal(mask, selection)
     mask, box = derived(Rect(0, 0, 60, 60), None, pixels(picture(20, 20, 3), "RGB", 50, 10))
     assert box == Rect(50, 10, 10, 20) and mask.sum() == 200
+
+
+def test_a_layers_opacity_is_of_its_foreground() -> None:
+    alpha = np.dstack([disc(60, 60), disc(60, 60)])
+    layer = pixels(alpha, "GRAYA")
+    mask, _ = derived(Rect(0, 0, 60, 60), None, layer, opacity=1.0)
+    assert mask.dtype == np.uint8 and (mask == alpha[..., 1]).all()
+    for shown in (layer, pixels(picture(60, 60, 3), "RGB")):
+        solid, _ = derived(Rect(0, 0, 60, 60), None, shown)
+        mask, _ = derived(Rect(0, 0, 60, 60), None, shown, opacity=0.25)
+        np.testing.assert_allclose(mask, solid / (255 if shown is layer else 1) / 4, atol=1e-6)
+    with pytest.raises(LinkError) as raised:
+        derived(Rect(0, 0, 60, 60), None, layer, opacity=0.0)
+    assert raised.value.code == Code.NO_FOREGROUND
 
 
 @pytest.mark.parametrize("broken", ["selection", "layer"])

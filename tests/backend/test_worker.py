@@ -54,7 +54,7 @@ def engine(device: str) -> Iterator[worker._Engine]:
 def small_task() -> tuple[worker.Task, memoryview]:
     place = worker.Place(Rect(0, 0, 64, 64), "RGBA", "u8", 0)
     selection = place._replace(layout="GRAY", offset=64 * 64 * 4)
-    task = worker.Task(1, "", place, "srgb", None, selection, None, None, "auto", 0)
+    task = worker.Task(1, "", place, "srgb", None, selection, None, None, "auto", 0, None)
     return task, memoryview(bytearray(picture(64, 64).tobytes() + disc(64, 64).tobytes()))
 
 

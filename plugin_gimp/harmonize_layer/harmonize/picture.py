@@ -19,6 +19,7 @@ from .link.texts import Refusal, layer_name
 
 _DTYPES = {"u8": "u8", "u16": "u16", "half": "f16", "float": "f32"}
 _KINDS = {dtype: kind for kind, dtype in _DTYPES.items()}
+_PLAIN = (Gimp.LayerMode.NORMAL, Gimp.LayerMode.NORMAL_LEGACY)
 _MARK = "harmonize-layer"
 _COPY = "harmonize-copy"
 """On a duplicate: the process that reads it."""
@@ -68,7 +69,7 @@ def active_layer(image: Gimp.Image, drawables: list[Gimp.Drawable]) -> Gimp.Laye
     if layer.get_image() != image:
         raise Refusal("no_layer")
     layer = next((each for each in _siblings(layer) if _is_untouched_result(layer, each)), layer)
-    if not all(each.get_visible() for each, _, _ in _levels(layer)):
+    if not layer.get_opacity() or not all(each.get_visible() for each, _, _ in _levels(layer)):
         raise Refusal("layer_hidden")
     for each, _, _ in _levels(layer):
         if each.get_lock_content():
@@ -122,12 +123,20 @@ def _read(image: Gimp.Image, layer: Gimp.Layer, feather: float, model: str) -> H
         if each != layer:
             _show_plainly(each)
     seen = Image(plan.image, wire.layout, wire.dtype, wire.read(_visible(image), plan.image, wire.layout))
+    opacity = _opacity(layer)
+    layout = "GRAYA" if opacity is None else wire.layout  # half of the bytes, where colours are of no use
     drawable, left, top = _own(image, layer)
     x, y, width, height = plan.foreground
     own = Pixels(
-        plan.foreground, "GRAYA", wire.dtype, wire.read(drawable, Rect(x - left, y - top, width, height), "GRAYA")
+        plan.foreground, layout, wire.dtype, wire.read(drawable, Rect(x - left, y - top, width, height), layout)
     )
-    return plan.request(seen, own, chosen, feather=feather, model=model)
+    return plan.request(seen, own, chosen, feather=feather, model=model, opacity=opacity)
+
+
+def _opacity(layer: Gimp.Layer) -> float | None:
+    """How opaque the layer's own colours are laid over what is below; None: what is seen is made of them otherwise."""
+    opacity: float = layer.get_opacity()
+    return opacity / 100 if layer.get_mode() in _PLAIN else None
 
 
 def _own(image: Gimp.Image, layer: Gimp.Layer) -> tuple[Gimp.Drawable, int, int]:

@@ -50,6 +50,7 @@ JOB = Harmonize(
     pasted=True,
     model="gknet-lite",
     feather=1.5,
+    opacity=0.5,
 )
 REQUESTS = [Hello("krita 5.2"), JOB, Harmonize("b", IMAGE), Cancel("a1"), GetStatus(), Shutdown()]
 WORKER = Worker(device="cuda", model="", state="idle", pid=7, memory=10**10)
@@ -218,6 +219,7 @@ WRONG = {
     "model": ["", 3, "m" * 101, "a\x00b"],
     "pasted": [0, 1, "true", []],
     "feather": [-0.1, 1000.1, float("nan"), float("inf"), True, "1"],
+    "opacity": [-0.1, 1.1, float("nan"), True, "1"],
     "frames": [
         None,
         [],
@@ -272,6 +274,8 @@ def test_a_wrong_field_is_refused(name: str, value: Any) -> None:
         lambda: Result("a", b"pixels", "m", "cpu"),  # type: ignore[arg-type]
         lambda: Harmonize("a", Pixels(Rect(0, 0, 1, 1), "RGB", "u8", b"123")),  # type: ignore[arg-type]
         lambda: Harmonize("a", IMAGE, icc="text"),  # type: ignore[arg-type]
+        lambda: Harmonize("a", IMAGE, opacity=0.5),
+        lambda: Harmonize("a", IMAGE, layer=Pixels(Rect(0, 0, 1, 1), "GRAYA", "u8", b"12"), opacity=0.5),
         lambda: Pixels((0, 0, 1, 1), "RGB", "u8", b"123"),  # type: ignore[arg-type]
         lambda: Pixels(Rect(0, 0, 1, 1), "RGB", "u8", memoryview(bytes(6))[::2]),
         lambda: Result("a", IMAGE, "m", "two\nlines"),

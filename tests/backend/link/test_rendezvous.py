@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from backend.link import rendezvous
-from backend.link.messages import Code, LinkError
+from backend.link.messages import PROTOCOL, Code, LinkError
 from backend.link.rendezvous import Connection, Launch, announce, connection_file, find, lock, withdraw
 from tests.places import ROOT
 
@@ -80,7 +80,7 @@ def test_what_is_announced_is_found(private: Path) -> None:
     found = find()
     assert found is not None
     assert replace(found, started=0) == Connection(
-        ("ipc:///a", "tcp://127.0.0.1:5"), "secret", os.getpid(), 0, (1, 0), "0.1.0"
+        ("ipc:///a", "tcp://127.0.0.1:5"), "secret", os.getpid(), 0, PROTOCOL, "0.1.0"
     )
     assert before <= found.started <= time.time()
     assert find(connection_file()) == found

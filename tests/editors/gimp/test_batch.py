@@ -335,6 +335,46 @@ def test_what_a_group_does_is_done_to_the_result_once(
     holds(picture, picture.harmonize(layer), engine(harmonizer, before, object_mask()), object_mask())
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("precision", ["U8_NON_LINEAR", "U16_NON_LINEAR", "FLOAT_LINEAR"])
+def test_a_layer_that_is_half_transparent_is_changed_as_it_is_when_opaque(
+    gimp: Gimp, precision: str, masked: bool
+) -> None:
+    picture = Picture(gimp, precision=precision)
+    picture.layer(np.ascontiguousarray(photo()[::-1]), "below")
+    layer = picture.layer(cutout() * np.float32([0.5, 0.5, 0.7, 1]), "pasted")
+    if masked:  # the other way to its own colours
+        gimp("mask", layer, bytes([255]) * (WIDTH * HEIGHT))
+    x, y, width, height = box(object_mask())
+    area = slice(y, y + height), slice(x, x + width)
+
+    def change() -> tuple[Array, Array]:
+        """What is added to what is seen, and the result's alpha; 0..1."""
+        before = picture.seen()[area] / picture.full
+        result = picture.harmonize(layer)
+        got = picture.pixels(result, "R'G'B'A", picture.kind) / picture.full
+        gimp("remove", picture.id, result["id"])
+        return got[..., :3] - before[..., :3], got[..., 3]
+
+    opaque, alpha = change()
+    gimp("change", layer, opacity=50.0)
+    half, faint = change()
+    np.testing.assert_allclose(faint, alpha / 2, atol=0.003)
+    inside = alpha == 1
+    assert abs(opaque[inside]).mean() > 0.02
+    assert abs(half - opaque)[inside].mean() < 0.2 * abs(opaque[inside]).mean()
+    gimp("delete", picture.id)
+
+
+def test_of_a_layer_in_another_mode_only_what_is_seen_is_known(
+    gimp: Gimp, picture: Picture, harmonizer: Harmonizer
+) -> None:
+    layer = picture.layer(cutout(), "pasted")
+    gimp("change", layer, opacity=50.0, mode=MULTIPLY)
+    before = picture.seen()
+    holds(picture, picture.harmonize(layer), engine(harmonizer, before, object_mask()), object_mask())
+
+
 def test_a_text_layer(gimp: Gimp, picture: Picture, harmonizer: Harmonizer) -> None:
     empty = picture.seen()
     layer = gimp("text_layer", picture.id, "GKNet", 80, (40, 60))
@@ -532,6 +572,12 @@ def hidden(gimp: Gimp, picture: Picture) -> list[int]:
     return [layer]
 
 
+def of_no_opacity(gimp: Gimp, picture: Picture) -> list[int]:
+    layer = picture.layer(cutout(), "pasted")
+    gimp("change", layer, opacity=0.0)
+    return [layer]
+
+
 def in_hidden_group(gimp: Gimp, picture: Picture) -> list[int]:
     group = gimp("group", picture.id, "mine")
     layer = picture.layer(cutout(), "pasted", parent=group)
@@ -590,6 +636,7 @@ def all_selected(gimp: Gimp, picture: Picture) -> list[int]:
         (indexed, text("colour_model", model="indexed colours", menu="Image > Mode > RGB")),
         (floating, text("floating")),
         (hidden, text("layer_hidden")),
+        (of_no_opacity, text("layer_hidden")),
         (in_hidden_group, text("layer_hidden")),
         (locked, text("layer_locked", layer="pasted")),
         (in_locked_group, text("layer_locked", layer="mine")),

@@ -100,6 +100,39 @@ def test_a_pasted_layer(krita: Krita, harmonizer: Harmonizer, space: Space) -> N
     assert (seen(krita, space)[around] == picture[around]).all()
 
 
+@pytest.mark.parametrize("space", [SRGB, SPACES[2], SPACES[4], SPACES[7]], ids=lambda space: space.model + space.depth)
+def test_a_layer_that_is_half_transparent_is_changed_as_it_is_when_opaque(krita: Krita, space: Space) -> None:
+    krita("create", **layers(space))
+    person = shown(krita, "Person", space)
+
+    def change() -> tuple[Array, Array]:
+        """What is added to what is seen, and the result's alpha."""
+        before = seen(krita, space).astype(np.float64)
+        harmonize(krita)
+        result = shown(krita, RESULT, space)
+        return result[..., :-1] - before[..., :-1], result[..., -1]
+
+    opaque, alpha = change()
+    assert (alpha == person[..., -1]).all()
+    krita("trigger", action="edit_undo")
+    krita("change", name="Person", Opacity=128)
+    half, faint = change()
+    full = np.iinfo(alpha.dtype).max if alpha.dtype.kind == "u" else 1
+    step = 1 if alpha.dtype.kind == "u" else 0
+    np.testing.assert_allclose(faint, alpha * (128 / 255), atol=max(step, 1e-3))
+    inside = alpha == full
+    assert abs(opaque[inside]).mean() > 0.01 * full
+    assert abs(half - opaque)[inside].mean() < 0.2 * abs(opaque[inside]).mean()
+
+
+def test_of_a_layer_in_another_mode_only_what_is_seen_is_known(krita: Krita, harmonizer: Harmonizer) -> None:
+    krita("create", **layers())
+    krita("change", name="Person", Opacity=128, BlendingMode="multiply")
+    picture, person = seen(krita), shown(krita, "Person")
+    harmonize(krita)
+    check(krita, harmonizer, picture, person[..., 3])
+
+
 def test_the_profile_in_a_photographs_file(krita: Krita, harmonizer: Harmonizer, tmp_path: Path) -> None:
     file = tmp_path / "photo.png"
     clay = PROFILES / "ClayRGB-elle-V2-g22.icc"

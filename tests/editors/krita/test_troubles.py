@@ -152,9 +152,10 @@ def test_a_selection_beside_the_layer(krita: Krita) -> None:
     assert now(krita) == before
 
 
-def test_a_hidden_layer(krita: Krita) -> None:
+@pytest.mark.parametrize("hidden", [{"Visible": False}, {"Opacity": 0}], ids=str)
+def test_a_hidden_layer(krita: Krita, hidden: dict[str, int]) -> None:
     opened(krita)
-    krita("change", name="Person", Visible=False)
+    krita("change", name="Person", **hidden)
     assert complaint(krita) == text("layer_hidden")
 
 

@@ -1,0 +1,114 @@
+"""A half-transparent foreground, looked at as if it were opaque.
+
+What shines through a foreground hides its own colours, and the network changes it too little then, or wrongly
+(docs/training.md, "Half-transparent foregrounds"). An editor's layer has them. So the network is shown what the picture
+would be if the layer were more opaque, and its change of that is the change of the layer's own colours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from backend.foreground import Array, full, slices, within
+from backend.link.messages import Rect
+
+SOLID = 0.98
+"""A foreground whose typical opacity is less is looked at so."""
+_LEVELS = 256
+_ENOUGH = 512
+"""Rows and columns that tell how opaque a foreground is."""
+_STRIP = 256
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """What is to be looked at in place of a picture, and what to make of the result.
+
+    Attributes:
+        mask: float32 [H, W], 0..1, of the foreground as if it were opaque.
+    """
+
+    mask: Array
+    _area: Rect
+    _before: Array
+    _shown: Array
+
+    @classmethod
+    def of(
+        cls, image: Array, mask: Array, area: Rect, own: Array, alpha: Array | None, opacity: float
+    ) -> Opaque | None:
+        """Make the foreground of a picture more opaque, in place; None: it is opaque as it is, and nothing is changed.
+
+        What the picture shows is a layer's colours, laid over the rest by ``opacity * alpha``.
+
+        Args:
+            image: [H, W, C] or, with straight alpha, [H, W, C + 1]: uint8, uint16 or float32.
+            mask: [H, W], bool, uint8, uint16 or float 0..1.
+            area: of the image, where the layer is, in pixels.
+            own: [h, w, C], the layer's colours there.
+            alpha: [h, w, 1], theirs; None: 1 everywhere.
+            opacity: the layer's, 0..1.
+        """
+
+        def opacities(rows: slice, columns: slice = np.s_[:]) -> Array:
+            if alpha is None:
+                return np.full((*own[rows, columns].shape[:2], 1), opacity, np.float32)
+            values: Array = np.clip(alpha[rows, columns] * np.float32(opacity / full(alpha)), 0, 1)
+            return values
+
+        coverage, shown = mask[slices(area)], image[slices(area)]
+        some = slice(None, None, max(1, max(coverage.shape) // _ENOUGH))
+        typical = _typical(opacities(some, some), coverage[some, some])
+        if typical >= SOLID:
+            return None
+        before = shown[..., : own.shape[2]].copy()
+        for top in range(0, len(shown), _STRIP):
+            rows = slice(top, top + _STRIP)
+            _raise(shown[rows], coverage[rows], own[rows], opacities(rows), typical)
+        raised = np.minimum(mask / np.float32(full(mask) * typical), np.float32(1))
+        return cls(raised, area, before, shown[..., : own.shape[2]])
+
+    def back(self, harmonized: Array, box: Rect) -> None:
+        """Make a result, in place, one to be laid over the picture by the mask that it had: what it showed, changed by
+        as much.
+
+        Args:
+            harmonized: [h, w, C or more], the rectangle ``box`` of the image, unblended. It holds the area.
+        """
+        colours = harmonized[slices(within(self._area, box))][..., : self._before.shape[2]]
+        for top in range(0, len(colours), _STRIP):
+            rows = slice(top, top + _STRIP)
+            change = colours[rows].astype(np.float32) - self._shown[rows]
+            _store(colours[rows], self._before[rows] + change)
+
+
+def _typical(alpha: Array, mask: Array) -> float:
+    """The opacity that half of the foreground has at least."""
+    counts, edges = np.histogram(alpha[..., 0], _LEVELS, (0, 1), weights=mask.astype(np.float32))
+    return max(float(edges[np.searchsorted(counts.cumsum(), counts.sum() / 2)]), 1 / _LEVELS)
+
+
+def _raise(shown: Array, mask: Array, own: Array, alpha: Array, typical: float) -> None:
+    """Show a layer of opacity `alpha` as if that were ``alpha / typical``: what it lies over is what the picture shows
+    without it."""
+    colours, scale = own.shape[2], full(shown)
+    raised = np.minimum(alpha / np.float32(typical), 1)
+    rest = np.divide(1 - raised, 1 - alpha, out=np.zeros_like(raised), where=alpha < 1)
+    seen = shown[..., -1:] / np.float32(scale) if shown.shape[2] > colours else np.float32(1)
+    layer = own * np.float32(scale / full(own))
+    values = raised * layer + rest * (shown[..., :colours] * seen - alpha * layer)
+    visible = raised + rest * np.maximum(seen - alpha, 0)
+    where = ((mask > 0)[..., None] & (raised > alpha)).astype(bool)
+    np.divide(values, visible, out=values, where=where)
+    _store(shown[..., :colours], values, where)
+    if shown.shape[2] > colours:
+        _store(shown[..., -1:], visible * np.float32(scale), where)
+
+
+def _store(out: Array, values: Array, where: Array | bool = True) -> None:
+    """Put floats into an array of any of the types."""
+    if out.dtype.kind == "u":
+        values = np.clip(np.rint(values), 0, full(out))
+    np.copyto(out, values, where=where, casting="unsafe")
