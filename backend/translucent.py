@@ -87,6 +87,8 @@ class Opaque:
 def _typical(alpha: Array, mask: Array) -> float:
     """The opacity that half of the foreground has at least."""
     counts, edges = np.histogram(alpha[..., 0], _LEVELS, (0, 1), weights=mask.astype(np.float32))
+    if not counts.any():
+        return 1.0  # so little of it is there that none was looked at
     return max(float(edges[np.searchsorted(counts.cumsum(), counts.sum() / 2)]), 1 / _LEVELS)
 
 

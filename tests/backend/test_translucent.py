@@ -95,3 +95,13 @@ def test_what_is_opaque_is_left_alone(opacity: float) -> None:
     assert Opaque.of(image, mask, AREA, own[..., :3], own[..., 3:], opacity) is None
     assert Opaque.of(image, np.rint(mask * 255).astype(np.uint8), AREA, own[..., :3], None, opacity) is None
     assert (image == before).all()
+
+
+def test_a_foreground_too_thin_to_be_judged_is_left_alone() -> None:
+    side = 1200
+    image = np.full((side, side, 3), 100, np.uint8)
+    before, mask = image.copy(), np.zeros((side, side), np.float32)
+    mask[:, 601] = 0.5  # between the columns that are looked at
+    alpha = np.rint(mask * 255).astype(np.uint8)[..., None]
+    assert Opaque.of(image, mask, Rect(0, 0, side, side), image[::-1], alpha, 1.0) is None
+    assert (image == before).all()
