@@ -42,7 +42,9 @@ IN_PLACE = CompositesConfig(
 )
 SEEN = {
     "in_place": IN_PLACE,
-    "pasted": replace(IN_PLACE, photographic=0.65, grade=0.75, grade_scale=LIGHT_SCALE, foreign_mask=0.2, pasted=1.0),
+    "pasted": replace(
+        IN_PLACE, photographic=0.65, grade=0.75, grade_scale=LIGHT_SCALE, foreign_mask=0.2, pasted=1.0, shadow=0.4
+    ),
 }
 """What each of gknet.experts sees; while decoder and kernels learn, light falls off as often as it does by default."""
 SETTLED = 0.65
@@ -163,7 +165,8 @@ def renew_norms(model: GKNet, batches: Iterable[Batch]) -> None:
 
 def pools(training: PhotoSet, held: PhotoSet, size: int, pictures: int) -> dict[str, list[Batch]]:
     """Fixed composites to be judged by: held out as they come, drawn with balance, saved as JPEG, with a foreground of
-    its own sharpness, pasted, in another light, of photos trained on, and as the generator draws them."""
+    its own sharpness, pasted, in another light, above a shadow, of photos trained on, and as the generator draws them.
+    """
     alone = {"photographic": 0.0, "partial": 0.0, "gradient": 0.0}
     moves = replace(PASTED, **alone | {"photographic": 1.0}, balance=0.0)
     transfers = replace(AS_IS, **alone)
@@ -175,6 +178,7 @@ def pools(training: PhotoSet, held: PhotoSet, size: int, pictures: int) -> dict[
         "pasted": (held, replace(PASTED, **alone, balance=0.0)),
         "pasted moves": (held, moves),
         "other light": (held, replace(moves, grade=1.0, grade_scale=LIGHT_SCALE)),
+        "shadows": (held, replace(moves, shadow=1.0)),
         "trained on": (training, transfers),
         "pasted, trained on": (training, replace(PASTED, **alone, balance=0.0)),
         "own": (held, AS_IS),

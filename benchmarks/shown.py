@@ -27,8 +27,8 @@ def left(before: ArrayLike, after: ArrayLike) -> str:
     return f"{harmonized.sum() / untouched.sum():.3f} ({worse:.0%} worse)"
 
 
-def command(lines: Lines, *, seed: int) -> click.Command:
-    """The command that prints these lines, of known pastes and of what was changed in place."""
+def command(lines: Lines, *, seed: int, in_place: bool = True) -> click.Command:
+    """The command that prints these lines, of known pastes and, ``in_place``, of what was changed where it stands."""
 
     @click.command()
     @click.option("--photos", required=True, type=click.Path(exists=True, path_type=Path), help="Those of training.")
@@ -39,7 +39,7 @@ def command(lines: Lines, *, seed: int) -> click.Command:
         harmonizer = Harmonizer.load(weights, "cpu")
         data, names = load_photos(photos, SIZE)
         _, held = data.split(400, names)
-        for kind, pasted in (("known pastes", True), ("changed in place", False)):
+        for kind, pasted in (("known pastes", True), ("changed in place", False))[: 1 + in_place]:
             config = PASTED if pasted else AS_IS
             batch = joined([draw(held, replace(config, photographic=share), batches, seed) for share in (0.0, 1.0)])
             for line in lines(harmonizer, batch, pasted):

@@ -29,8 +29,6 @@ WHOLE = Rect(0, 0, SIZE, SIZE)
 
 def lines(harmonizer: Harmonizer, batch: Batch, pasted: bool) -> Iterator[str]:
     """Of each opacity the three shares of errors, over either kind of picture."""
-    if not pasted:
-        return
     pictures = [
         [np.ascontiguousarray(picture.permute(1, 2, 0).numpy()) for picture in part]
         for part in (batch.composite, batch.real)
@@ -78,4 +76,4 @@ def shares(
 
 
 if __name__ == "__main__":
-    command(lines, seed=9_950_000)()
+    command(lines, seed=9_950_000, in_place=False)()

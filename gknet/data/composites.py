@@ -20,6 +20,7 @@ from torch import Tensor
 from gknet.data.jpeg import compress
 from gknet.data.pasting import paste
 from gknet.data.photos import PhotoSet
+from gknet.data.shadows import cast
 from gknet.data.transfers import (
     GRADE_SCALE,
     MOVE_SCALE,
@@ -95,6 +96,10 @@ class CompositesConfig:
     """pixels, with a mask blurred"""
     softness: tuple[int, int] = (0, 3)
     """times: as a cut-out's edge is hard or soft."""
+    shadow: float = 0.0
+    """Share of the pasted ones below which a shadow is painted (gknet.data.shadows), blurred by"""
+    shadow_softness: tuple[float, float] = (0.01, 0.04)
+    """of the picture's side."""
 
 
 AS_IS = CompositesConfig(
@@ -249,7 +254,14 @@ class Composer:
         if len(rows):
             laid = paste(composite[rows], real[rows], mask[rows], margin=margin, softness=softness)
             enough = laid[2].mean((1, 2, 3)) > LEAST_AREA
-            composite[rows[enough]], real[rows[enough]], mask[rows[enough]] = (x[enough] for x in laid)
+            rows = rows[enough]
+            composite[rows], real[rows], mask[rows] = (x[enough] for x in laid)
+        if config.shadow and len(rows):
+            rows = rows[uniform(len(rows)) < config.shadow]
+            low, high = (max(1, round(share * self.size)) for share in config.shadow_softness)
+            softness = int(torch.randint(low, high + 1, (), generator=generator))
+            parts = cast(composite[rows], real[rows], mask[rows], softness=softness, random=uniform(len(rows), 8))
+            composite[rows], real[rows], mask[rows] = parts
         composite, real = ((x * 255).round() / 255 for x in (composite, real))
 
         low, high = config.jpeg_quality

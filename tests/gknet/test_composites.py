@@ -383,3 +383,16 @@ def test_a_foreground_that_is_too_thin_to_be_pasted_stays_where_it_stands(photos
     stays = (plain.mask == pasted.mask).flatten(1).all(1)
     assert 0 < int(stays.sum()) < 64 and torch.equal(plain.composite[stays], pasted.composite[stays])
     assert bool((pasted.mask.mean((1, 2, 3)) > LEAST_AREA).all())
+
+
+def test_shadows_lie_below_pastes(photos: PhotoSet) -> None:
+    config = replace(PASTED, photographic=1.0)
+    plain = Composer(photos, size=64, config=config).batch(8, 3)
+    shaded = Composer(photos, size=64, config=replace(config, shadow=1.0)).batch(8, 3)
+    solid = (plain.mask == 1).expand_as(plain.real)
+    assert torch.equal(plain.composite[solid], shaded.composite[solid])
+    assert (shaded.real <= plain.real + 0.5 / 255)[~solid].float().mean() > 0.99
+    darker = (plain.real - shaded.real).amax((1, 2, 3))
+    assert (darker > 0.02).float().mean() > 0.7
+    within = (shaded.mask - plain.mask).amax((1, 2, 3)) > 0.02
+    assert 0 < within.sum() < 8
