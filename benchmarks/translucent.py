@@ -59,19 +59,14 @@ def shares(
         squares = np.square(result.astype(np.float32) - truth).mean(2)
         return float((squares * mask).sum() / mask.sum())
 
-    def laid(colours: NDArray[np.generic], opacity: Float) -> Float:
-        return picture + opacity * (colours.astype(np.float32) - picture)
-
     alone = harmonizer(picture, mask * np.float32(opacity), pasted=True)
     untold = harmonizer(picture, mask, pasted=True)
     shown, layer = picture.copy(), np.rint(255 * own).astype(np.uint8)
     opaque = Opaque.of(shown, mask * np.float32(opacity), WHOLE, layer, mask[..., None], opacity)
-    if opaque is None:
-        told = laid(harmonizer.harmonize(picture, mask * np.float32(opacity), pasted=True, blend=False).image, weight)
-    else:
-        colours = harmonizer.harmonize(shown, opaque.mask, pasted=True, blend=False).image
+    colours = harmonizer.harmonize(shown, opaque.mask if opaque else weight[..., 0], pasted=True, blend=False).image
+    if opaque:
         opaque.back(colours, WHOLE)
-        told = laid(colours, weight)
+    told = picture + weight * (colours.astype(np.float32) - picture)
     return error(picture), error(alone), error(untold), error(told)
 
 

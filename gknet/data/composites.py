@@ -116,7 +116,7 @@ class Batch:
 
     Attributes:
         composite: [B, 3, H, W], sRGB 0..1, of 8-bit values.
-        mask: [B, 1, H, W], 0 or 1, or with a soft edge where the foreground is pasted.
+        mask: [B, 1, H, W], 0 or 1, or with a soft edge where the foreground is pasted, and its shadow.
         real: [B, 3, H, W], sRGB 0..1; equals the composite outside the foreground's soft rim, but for the composite's
         compression.
     """

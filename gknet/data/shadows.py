@@ -40,8 +40,9 @@ def cast(
     Returns:
         Composite, real image and mask. Nothing is different where the mask is 1.
     """
-    aside, down, ground, squeezed, opaque, dark, coloured, inside = random.T[..., None, None, None]
-    shape = _placed(mask, aside.flatten(), down.flatten(), torch.where(ground < GROUND, squeezed, torch.nan).flatten())
+    aside, down, ground, squeezed, *others = random.T
+    opaque, dark, coloured, inside = (column[:, None, None, None] for column in others)
+    shape = _placed(mask, aside, down, torch.where(ground < GROUND, squeezed, torch.nan))
     shadow = (1 - mask) * blur(blur(shape, softness), softness) * _between(OPACITY, opaque)
     colour = real.mean((2, 3), keepdim=True) * DARK * dark * (coloured < 1 / 3)
     composite, real = (picture.lerp(colour.expand_as(picture), shadow) for picture in (composite, real))
