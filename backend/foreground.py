@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.link.context import intersection
-from backend.link.messages import Code, LinkError, Rect
+from backend.link.messages import WITHOUT_ALPHA, Code, LinkError, Rect
 
 if TYPE_CHECKING:
     from backend.worker import Task
@@ -35,7 +35,7 @@ def foreground(task: Task, buffer: memoryview) -> tuple[Array, Rect]:
     for place in (task.selection, task.layer):
         if place is not None:
             pixels = place.view(buffer)
-            opaque = place.layout in ("RGB", "GRAY") and place is task.layer
+            opaque = place.layout in WITHOUT_ALPHA and place is task.layer
             parts.append((place.rect, np.ones(pixels.shape[:2], bool) if opaque else pixels[..., -1]))
             area = area and intersection(area, place.rect)
     if not parts or area is None:

@@ -28,7 +28,7 @@ import numpy as np
 from backend import malloc
 from backend.foreground import Array, foreground, full, slices, within
 from backend.link.context import intersection
-from backend.link.messages import CHANNELS, NAME, WITH_ALPHA, Code, LinkError, Rect, nbytes
+from backend.link.messages import CHANNELS, NAME, WITH_ALPHA, WITHOUT_ALPHA, Code, LinkError, Rect, nbytes
 from backend.translucent import Opaque
 
 if TYPE_CHECKING:
@@ -378,7 +378,7 @@ def _opaque(task: Task, buffer: memoryview, image: Array, mask: Array, box: Rect
     area = intersection(box, layer)
     assert area is not None  # as there is a foreground
     own = task.layer.view(buffer)[slices(within(area, layer))]
-    if task.layer.layout in ("RGB", "GRAY"):
+    if task.layer.layout in WITHOUT_ALPHA:
         return Opaque.of(image, mask, area, own, None, task.opacity)
     colours = own[..., 2::-1] if task.layer.layout == "BGRA" else own[..., :-1]
     return Opaque.of(image, mask, area, colours, own[..., -1:], task.opacity)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .context import context_box, intersection
-from .messages import CHANNELS, ITEM_BYTES, Harmonize, Pixels, Rect, new_job
+from .messages import CHANNELS, ITEM_BYTES, WITHOUT_ALPHA, Harmonize, Pixels, Rect, new_job
 from .texts import Refusal
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def replaces(new: Rect, earlier: Rect, selected: bool) -> bool:
 
 def is_opaque(pixels: Pixels) -> bool:
     """Whether no pixel is transparent in the least."""
-    if pixels.layout in ("RGB", "GRAY"):
+    if pixels.layout in WITHOUT_ALPHA:
         return True
     item = ITEM_BYTES[pixels.dtype]
     size = item * CHANNELS[pixels.layout]

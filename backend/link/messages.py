@@ -38,6 +38,7 @@ NAME = 100
 
 CHANNELS = {"BGRA": 4, "RGBA": 4, "RGB": 3, "GRAYA": 2, "GRAY": 1}
 WITH_ALPHA = {"BGRA": "BGRA", "RGBA": "RGBA", "RGB": "RGBA", "GRAYA": "GRAYA", "GRAY": "GRAYA"}
+WITHOUT_ALPHA = ("RGB", "GRAY")
 ITEM_BYTES = {"u8": 1, "u16": 2, "f16": 2, "f32": 4}
 TRANSFERS = ("srgb", "linear")
 
