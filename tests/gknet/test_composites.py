@@ -396,3 +396,11 @@ def test_shadows_lie_below_pastes(photos: PhotoSet) -> None:
     assert (darker > 0.02).float().mean() > 0.7
     within = (shaded.mask - plain.mask).amax((1, 2, 3)) > 0.02
     assert 0 < within.sum() < 8
+
+
+def test_a_batch_may_have_no_shadow(photos: PhotoSet) -> None:
+    config = replace(PASTED, photographic=1.0)
+    plain, shaded = (
+        Composer(photos, size=64, config=replace(config, shadow=share)).batch(8, 3) for share in (0.0, 1e-9)
+    )
+    assert torch.equal(plain.mask, shaded.mask)
