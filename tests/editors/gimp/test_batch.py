@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from skimage.color import rgb2lab
 
 from backend.link import Client
 from backend.link.context import context_box
@@ -28,7 +29,7 @@ Array = npt.NDArray[Any]
 WIDTH, HEIGHT = 320, 213
 DEPTHS: dict[str, Any] = {"u8": np.uint8, "u16": np.uint16, "half": np.float16, "float": np.float32}
 # What a precision's values travel as: sRGB values in so many bits if those hold all that it holds, else in floats.
-MULTIPLY, PASS_THROUGH = 30, 61  # of Gimp.LayerMode
+LCH_COLOR, LCH_LIGHTNESS, NORMAL, MULTIPLY, PASS_THROUGH = 26, 27, 28, 30, 61  # of Gimp.LayerMode
 PRECISIONS = {
     f"{depth}_{curve}": "float" if curve == "LINEAR" else kind
     for curve in ("NON_LINEAR", "PERCEPTUAL", "LINEAR")
@@ -441,6 +442,23 @@ def test_another_profile_is_converted_there_and_back(
 
 
 # Arguments
+
+
+def test_the_layers_mode_takes_light_or_colours_alone(picture: Picture, gimp: Gimp) -> None:
+    layer = picture.layer(cutout(), "pasted")
+    pictures = {"before": picture.seen()}
+    result = picture.harmonize(layer)
+    for name, mode in (("whole", NORMAL), ("light", LCH_LIGHTNESS), ("colours", LCH_COLOR)):
+        gimp("change", result["id"], mode=mode)
+        pictures[name] = picture.seen()
+    inside = object_mask() == 255
+    lab = {name: rgb2lab(seen[inside][:, :3] / 255) for name, seen in pictures.items()}
+    for channels, light, colours in ((slice(0, 1), "whole", "before"), (slice(1, 3), "before", "whole")):
+        values = {name: found[:, channels] for name, found in lab.items()}
+        changed = abs(values["whole"] - values["before"]).mean()
+        assert changed > 0.5
+        assert abs(values["light"] - values[light]).mean() < 0.3 * changed
+        assert abs(values["colours"] - values[colours]).mean() < 0.3 * changed
 
 
 def test_strength_is_the_opacity_and_feather_softens(picture: Picture) -> None:

@@ -387,6 +387,23 @@ def test_strength_is_opacity_and_never_in_the_pixels(krita: Krita, harmonizer: H
     assert krita("opacity", name=RESULT) == 102
 
 
+def test_the_layers_mode_takes_light_or_colours_alone(krita: Krita) -> None:
+    krita("create", **layers())
+    pictures = {"before": seen(krita)}
+    harmonize(krita)
+    for mode in ("normal", "luminize", "color"):
+        krita("change", name=RESULT, BlendingMode=mode)
+        pictures[mode] = seen(krita)
+    inside = shown(krita, "Person")[..., 3] == 255
+    luma = {mode: picture[inside][:, :3] @ [0.299, 0.587, 0.114] for mode, picture in pictures.items()}
+    hue = {mode: picture[inside][:, :3] - luma[mode][:, None] for mode, picture in pictures.items()}
+    for values, light, colours in ((luma, "normal", "before"), (hue, "before", "normal")):
+        changed = abs(values["normal"] - values["before"]).mean()
+        assert changed > 1
+        assert abs(values["luminize"] - values[light]).mean() < 0.2 * changed
+        assert abs(values["color"] - values[colours]).mean() < 0.2 * changed
+
+
 def test_feather_softens_the_edge(krita: Krita) -> None:
     arguments = layers()
     krita("create", **{**arguments, "layers": arguments["layers"][:1]})
