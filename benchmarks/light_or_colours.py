@@ -16,13 +16,7 @@ from torch import Tensor
 
 from gknet import Harmonizer
 from gknet.data.composites import Batch
-
-LUMA = (0.299, 0.587, 0.114)
-
-
-def luma(picture: Tensor) -> Tensor:
-    """[B, 3, H, W] -> [B, 1, H, W]"""
-    return (picture * picture.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+from gknet.layers import luma
 
 
 def with_luma(picture: Tensor, light: Tensor) -> Tensor:

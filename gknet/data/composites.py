@@ -256,9 +256,8 @@ class Composer:
             enough = laid[2].mean((1, 2, 3)) > LEAST_AREA
             rows = rows[enough]
             composite[rows], real[rows], mask[rows] = (x[enough] for x in laid)
-        if config.shadow:
-            rows = rows[uniform(len(rows)) < config.shadow]
-        if config.shadow and len(rows):
+        rows = rows[uniform(len(rows)) < config.shadow] if config.shadow else rows[:0]
+        if len(rows):
             low, high = (max(1, round(share * self.size)) for share in config.shadow_softness)
             softness = int(torch.randint(low, high + 1, (), generator=generator))
             parts = cast(composite[rows], real[rows], mask[rows], softness=softness, random=uniform(len(rows), 8))

@@ -441,9 +441,6 @@ def test_another_profile_is_converted_there_and_back(
     gimp("delete", picture.id)
 
 
-# Arguments
-
-
 def test_the_layers_mode_takes_light_or_colours_alone(picture: Picture, gimp: Gimp) -> None:
     layer = picture.layer(cutout(), "pasted")
     pictures = {"before": picture.seen()}
@@ -459,6 +456,9 @@ def test_the_layers_mode_takes_light_or_colours_alone(picture: Picture, gimp: Gi
         assert changed > 0.5
         assert abs(values["light"] - values[light]).mean() < 0.3 * changed
         assert abs(values["colours"] - values[colours]).mean() < 0.3 * changed
+
+
+# Arguments
 
 
 def test_strength_is_the_opacity_and_feather_softens(picture: Picture) -> None:
