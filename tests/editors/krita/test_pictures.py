@@ -393,6 +393,7 @@ def test_the_layers_mode_takes_light_or_colours_alone(krita: Krita) -> None:
     harmonize(krita)
     for mode in ("normal", "luminize", "color"):
         krita("change", name=RESULT, BlendingMode=mode)
+        krita("pause", milliseconds=400)  # quicker than anyone clicks, Krita 5.1.5 sometimes crashes by itself
         pictures[mode] = seen(krita)
     inside = shown(krita, "Person")[..., 3] == 255
     luma = {mode: picture[inside][:, :3] @ [0.299, 0.587, 0.114] for mode, picture in pictures.items()}
