@@ -17,9 +17,10 @@ from backend.link.messages import Rect
 SOLID = 0.98
 """A foreground whose typical opacity is less is looked at so."""
 _LEVELS = 256
-_ENOUGH = 512
+ENOUGH = 512
 """Rows and columns that tell how opaque a foreground is."""
-_STRIP = 256
+STRIP = 256
+"""Rows that are worked on at a time."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,13 @@ class Opaque:
             return values
 
         coverage, shown = mask[slices(area)], image[slices(area)]
-        some = slice(None, None, max(1, max(coverage.shape) // _ENOUGH))
+        some = slice(None, None, max(1, max(coverage.shape) // ENOUGH))
         typical = _typical(opacities(some, some), coverage[some, some])
         if typical >= SOLID:
             return None
         before = shown[..., : own.shape[2]].copy()
-        for top in range(0, len(shown), _STRIP):
-            rows = slice(top, top + _STRIP)
+        for top in range(0, len(shown), STRIP):
+            rows = slice(top, top + STRIP)
             _raise(shown[rows], coverage[rows], own[rows], opacities(rows), typical)
         raised = np.minimum(mask / np.float32(full(mask) * typical), np.float32(1))
         return cls(raised, area, before, shown[..., : own.shape[2]])
@@ -78,8 +79,8 @@ class Opaque:
             harmonized: [h, w, C or more], the rectangle ``box`` of the image, unblended. It holds the area.
         """
         colours = harmonized[slices(within(self._area, box))][..., : self._before.shape[2]]
-        for top in range(0, len(colours), _STRIP):
-            rows = slice(top, top + _STRIP)
+        for top in range(0, len(colours), STRIP):
+            rows = slice(top, top + STRIP)
             change = colours[rows].astype(np.float32) - self._shown[rows]
             _store(colours[rows], self._before[rows] + change)
 
@@ -93,17 +94,28 @@ def _typical(alpha: Array, mask: Array) -> float:
 
 
 def _raise(shown: Array, mask: Array, own: Array, alpha: Array, typical: float) -> None:
-    """Show a layer of opacity `alpha` as if that were ``alpha / typical``: what it lies over is what the picture shows
-    without it."""
-    colours, scale = own.shape[2], full(shown)
+    """Show a layer of opacity `alpha` as if that were ``alpha / typical``."""
     raised = np.minimum(alpha / np.float32(typical), 1)
-    rest = np.divide(1 - raised, 1 - alpha, out=np.zeros_like(raised), where=alpha < 1)
+    lay(shown, own, alpha, raised, (mask > 0)[..., None] & (raised > alpha))
+
+
+def lay(shown: Array, own: Array, alpha: Array, instead: Array, where: Array) -> None:
+    """Show a layer of opacity `alpha` as if that were another, in place: what it lies over is what the picture shows
+    without it.
+
+    Args:
+        shown: [h, w, C] or, with straight alpha, [h, w, C + 1]: uint8, uint16 or float32.
+        own: [h, w, C], the layer's colours.
+        alpha, instead: [h, w, 1], its opacity, 0..1, and the other.
+        where: bool [h, w, 1], the pixels to change.
+    """
+    colours, scale = own.shape[2], full(shown)
+    rest = np.divide(1 - instead, 1 - alpha, out=np.zeros_like(instead), where=alpha < 1)
     seen = shown[..., -1:] / np.float32(scale) if shown.shape[2] > colours else np.float32(1)
     layer = own * np.float32(scale / full(own))
-    values = raised * layer + rest * (shown[..., :colours] * seen - alpha * layer)
-    visible = raised + rest * np.maximum(seen - alpha, 0)
-    where = ((mask > 0)[..., None] & (raised > alpha)).astype(bool)
-    np.divide(values, visible, out=values, where=where)
+    values = instead * layer + rest * (shown[..., :colours] * seen - alpha * layer)
+    visible = instead + rest * np.maximum(seen - alpha, 0)
+    np.divide(values, visible, out=values, where=where & (visible > 0))
     _store(shown[..., :colours], values, where)
     if shown.shape[2] > colours:
         _store(shown[..., -1:], visible * np.float32(scale), where)

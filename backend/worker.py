@@ -29,6 +29,7 @@ from backend import malloc
 from backend.foreground import Array, foreground, full, slices, within
 from backend.link.context import intersection
 from backend.link.messages import CHANNELS, NAME, WITH_ALPHA, WITHOUT_ALPHA, Code, LinkError, Rect, nbytes
+from backend.shadow import take_out
 from backend.translucent import Opaque
 
 if TYPE_CHECKING:
@@ -233,9 +234,13 @@ class _Engine:
             timings[name] = timings.get(name, 0) + 1000 * (time.perf_counter() - start)
 
         with stage("foreground"):
-            mask, box = foreground(task, buffer)
             image = _document(task.image.view(buffer), task.image.layout)
-            opaque = _opaque(task, buffer, image, mask, box)
+            layer = _layer(task, buffer, Rect(0, 0, task.image.rect.width, task.image.rect.height))
+            if layer and layer.alpha is not None:
+                take_out(image[slices(layer.area)], layer.colours, layer.alpha, layer.opacity)
+            mask, box = foreground(task, buffer)
+            layer = _layer(task, buffer, box)
+            opaque = Opaque.of(image, mask, *layer) if layer else None
         looked_at = opaque.mask if opaque else mask
 
         def attempt(device: str) -> tuple[Harmonizer, Harmonized]:
@@ -370,18 +375,28 @@ def _document(pixels: Array, layout: str) -> Array:
     return pixels.astype(np.float32) if pixels.dtype == np.float16 else pixels
 
 
-def _opaque(task: Task, buffer: memoryview, image: Array, mask: Array, box: Rect) -> Opaque | None:
-    """What is to be looked at in place of a foreground, the box of the image, that is half transparent."""
+class _Layer(NamedTuple):
+    """What is known of a layer's own colours, and where in the image; see Opaque.of."""
+
+    area: Rect
+    colours: Array
+    alpha: Array | None
+    opacity: float
+
+
+def _layer(task: Task, buffer: memoryview, box: Rect) -> _Layer | None:
+    """What of the layer is in a box of the image, not copied; None: nothing, or its colours are not to be looked at."""
     if task.layer is None or task.opacity is None:
         return None
-    layer = within(task.layer.rect, task.image.rect)
-    area = intersection(box, layer)
-    assert area is not None  # as there is a foreground
-    own = task.layer.view(buffer)[slices(within(area, layer))]
+    rect = within(task.layer.rect, task.image.rect)
+    area = intersection(rect, box)
+    if area is None:
+        return None
+    own = task.layer.view(buffer)[slices(within(area, rect))]
     if task.layer.layout in WITHOUT_ALPHA:
-        return Opaque.of(image, mask, area, own, None, task.opacity)
+        return _Layer(area, own, None, task.opacity)
     colours = own[..., 2::-1] if task.layer.layout == "BGRA" else own[..., :-1]
-    return Opaque.of(image, mask, area, colours, own[..., -1:], task.opacity)
+    return _Layer(area, colours, own[..., -1:], task.opacity)
 
 
 def _write(out: Array, layout: str, colours: Array, mask: Array) -> None:

@@ -344,6 +344,35 @@ def test_a_layer_that_something_shines_through_is_changed_as_it_is_when_opaque(c
     np.testing.assert_allclose((half[inside][:, :3].astype(int) - shown[inside])[free], change[free], atol=1)
 
 
+@pytest.mark.parametrize("layout", ["BGRA", "RGBA"])
+def test_a_layers_shadow_stays_and_has_no_say(client: Client, layout: str) -> None:
+    order = [2, 1, 0, 3] if layout == "BGRA" else [0, 1, 2, 3]
+    image, cut = (images.read(EXAMPLES / f"raccoon{end}").colour for end in (".jpg", "_mask.png"))
+    hard = np.where(cut > 127, 255, 0).astype(np.uint8)
+    soft = np.roll(disc(*hard.shape), hard.shape[0] // 4, 0) // 2
+
+    def result(shadow: Array) -> Array:
+        """The result over all of the picture."""
+        own = np.dstack([np.where(hard[..., None], image // 2, 0), np.where(hard, 255, shadow)]).astype(np.uint8)
+        alpha = own[..., 3:] / 255
+        shown = np.rint(alpha * own[..., :3] + (1 - alpha) * image).astype(np.uint8)
+        seen = pixels(np.dstack([shown, np.full_like(hard, 255)])[..., order], layout)
+        sent = Image(seen.rect, layout, "u8", seen.data)
+        request = Harmonize(new_job(), sent, layer=pixels(own[..., order], layout), pasted=True, opacity=1.0)
+        client.send(request)
+        answer = client.final()
+        assert isinstance(answer, Result), answer
+        whole = np.zeros((*hard.shape, 4), np.uint8)
+        whole[slices(answer.pixels.rect)] = array(answer.pixels)[..., order]
+        return whole
+
+    bare, shaded = result(np.zeros_like(hard)), result(soft)
+    assert (bare[..., 3] == hard).all() and (shaded[..., 3] == hard).all()
+    change = bare[hard > 0][:, :3].astype(int) - image[hard > 0] // 2
+    off = shaded[hard > 0][:, :3].astype(int) - bare[hard > 0][:, :3]
+    assert abs(change).mean() > 10 and abs(off).mean() < 1  # what is behind a shadow is known up to rounding
+
+
 def test_progress_names_each_stage_and_grows(client: Client) -> None:
     client.send(job())
     reports = []

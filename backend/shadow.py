@@ -1,0 +1,82 @@
+"""A shadow that somebody has painted into a cut-out: soft, and of one dark colour.
+
+It is no foreground. Harmonized with the object it would fade or take on a colour, and its darkness would be taken for
+the object's or the scene's (docs/training.md, "Shadows painted below a paste"). So it stays as it is, and the network
+is shown the picture without it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backend.foreground import Array, full
+from backend.translucent import ENOUGH, SOLID, STRIP, lay
+
+_DARK = 0.25
+"""What a shadow's colour is at most, in any channel."""
+_FLAT = 3 / 255
+"""By how much its pixels may differ from one colour, which eight bits and scaling round."""
+_DEEP = 3
+"""Pixels to each side of which something shines through as well, within a shadow. An object's edge is thinner."""
+_LEAST = 0.02
+"""Share of what the layer covers that a shadow covers at least, within, and"""
+_PURE = 0.75
+"""of what is as soft and dark. What it leaves is at least"""
+_REST = 0.1
+"""of what the layer covers. Where more than such a share of it has the same colour and is opaque, it is an edge."""
+
+
+def take_out(shown: Array, own: Array, alpha: Array, opacity: float) -> None:
+    """Make a layer transparent where its shadow is, and the picture what it is without; both in place.
+
+    Args:
+        shown: the picture where the layer is, [h, w, C] or, with straight alpha, [h, w, C + 1]: uint8, uint16, float32.
+        own: [h, w, C], the layer's colours.
+        alpha: [h, w, 1], the layer's.
+        opacity: by which times alpha it is laid over the rest, 0..1.
+    """
+    colour = _colour(own, alpha)
+    if colour is None:
+        return
+    for top in range(0, len(shown), STRIP):
+        rows = slice(top, top + STRIP)
+        where = _soft(alpha[rows], full(alpha)) & _flat(own[rows], colour, full(own))[..., None]
+        if where.any():
+            opacities = np.clip(alpha[rows] * np.float32(opacity / full(alpha)), 0, 1)
+            lay(shown[rows], own[rows], opacities, np.zeros_like(opacities), where)
+            alpha[rows][where] = 0
+
+
+def _colour(own: Array, alpha: Array) -> Array | None:
+    """[C], the colour of the layer's shadow; None: it has none."""
+    height, width = alpha.shape[:2]
+    step = max(1, max(height, width) // ENOUGH)
+    rows, columns = np.ogrid[:height:step, :width:step]
+    coverage, colours = alpha[rows, columns, 0].astype(np.float32) / np.float32(full(alpha)), own[rows, columns]
+    soft = _soft(alpha[rows, columns, 0], full(alpha))
+    dark = soft & (colours.max(2) <= _DARK * full(own))
+    whole = coverage.sum()
+    if coverage[dark].sum() <= _LEAST * whole:
+        return None
+    for y, x in ((0, _DEEP), (0, -_DEEP), (_DEEP, 0), (-_DEEP, 0)):
+        beside = alpha[np.clip(rows + y, 0, height - 1), np.clip(columns + x, 0, width - 1), 0]
+        dark &= _soft(beside, full(alpha))
+    within = coverage[dark].sum()
+    if within <= _LEAST * whole:
+        return None
+    colour: Array = np.median(colours[dark].astype(np.float32), axis=0)
+    flat = _flat(colours, colour, full(own))
+    shadow, solid = coverage[soft & flat].sum(), coverage[~soft & flat].sum()
+    pure = coverage[dark & flat].sum() >= _PURE * within
+    return colour if pure and whole - shadow >= _REST * whole and solid <= _REST * shadow else None
+
+
+def _soft(alpha: Array, scale: float) -> Array:
+    """Where something shines through."""
+    soft: Array = (alpha > 0) & (alpha < SOLID * scale)
+    return soft
+
+
+def _flat(own: Array, colour: Array, scale: float) -> Array:
+    """[h, w], where a layer [h, w, C] is of this colour."""
+    return np.asarray(np.abs(own - colour).max(2) <= _FLAT * scale)

@@ -1,0 +1,92 @@
+"""Shadows that are part of a cut-out's layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from backend.foreground import full
+from backend.shadow import take_out
+from tests.backend.test_daemon import Array, disc, picture
+from tests.backend.test_translucent import stored
+
+HEIGHT, WIDTH = 700, 340  # more rows than are worked on at a time, and more than are looked at
+FLOATS = {"u8": 1.5 / 255, "u16": 1e-4, "f16": 1e-3, "f32": 1e-5}
+
+
+def laid(own: Array, alpha: Array, behind: Array) -> Array:
+    """What is seen of a layer over what is behind, 0..1, straight alpha."""
+    visible = alpha + (1 - alpha) * behind[..., 3:]
+    colours = alpha * own + (1 - alpha) * behind[..., 3:] * behind[..., :3]
+    return np.dstack([colours / np.maximum(visible, 1e-9), visible])
+
+
+def layer(object_: Array, shadow: Array, colour: float = 0.0) -> tuple[Array, Array]:
+    """Colours and alpha, 0..1, of an object, how much of it each pixel has, over its shadow."""
+    alpha = (object_ + (1 - object_) * shadow)[..., None]
+    own = picture(HEIGHT, WIDTH, 3, "f32").astype(np.float64)
+    cover = np.divide(object_[..., None], alpha, out=np.zeros_like(alpha), where=alpha > 0)
+    return cover * own + (1 - cover) * colour, alpha
+
+
+def sharp() -> Array:
+    """An object with a smooth edge, as editors draw it."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    return np.asarray(np.clip(90 - np.hypot(y - 250, x - 150), 0, 1))
+
+
+def below(opacity: float = 0.6) -> Array:
+    """A soft shadow, moved aside."""
+    return np.asarray(opacity * np.roll(disc(HEIGHT, WIDTH) / 255, (60, 20), (0, 1)))
+
+
+@pytest.mark.parametrize("dtype", ["u8", "u16", "f16", "f32"])
+@pytest.mark.parametrize("opacity", [1.0, 0.7])
+@pytest.mark.parametrize("around", [1.0, 0.0])
+def test_it_is_out_of_the_layer_and_the_picture(dtype: str, opacity: float, around: float) -> None:
+    own, alpha = layer(sharp(), below(), 0.02)
+    behind = picture(HEIGHT, WIDTH, 4, "f32").astype(np.float64)[::-1].copy()
+    behind[..., 3] = around
+    image = stored(laid(own, opacity * alpha, behind), "f32" if dtype == "f16" else dtype)
+    colours, coverage, before = stored(own, dtype), stored(alpha, dtype), image.copy()
+    take_out(image, colours, coverage, opacity)
+    object_ = sharp()
+    assert (coverage[object_ == 1] == full(coverage)).all()
+    assert (image[object_ == 1] == before[object_ == 1]).all()
+    assert (colours == stored(own, dtype)).all()
+    gone = (coverage[..., 0] == 0) & (alpha[..., 0] > 0)
+    shadow = below() * (object_ == 0)
+    assert (shadow * gone).sum() > 0.95 * shadow.sum()
+    held = gone & (opacity * alpha[..., 0] < 0.9)  # eight bits do not hold what next to nothing is seen of
+    seen = image / full(image)
+    if around:
+        np.testing.assert_allclose(seen[held], behind[held], atol=10 * FLOATS[dtype])
+    else:
+        np.testing.assert_allclose(seen[held][:, 3], 0, atol=10 * FLOATS[dtype])
+
+
+@pytest.mark.parametrize(
+    "name", ["smooth", "feathered", "black", "blue", "noise", "shadow alone", "faint", "opaque", "empty"]
+)
+def test_what_is_no_shadow_stays(name: str) -> None:
+    own, alpha = layer(sharp(), np.zeros((HEIGHT, WIDTH)))
+    if name == "feathered":
+        alpha = disc(HEIGHT, WIDTH)[..., None] / 255
+    elif name == "black":  # a silhouette with soft edges
+        own, alpha = np.zeros_like(own), disc(HEIGHT, WIDTH)[..., None] / 255
+    elif name == "blue":  # glass
+        own, alpha = layer(sharp(), below())
+        own[alpha[..., 0] < 1] = (0.1, 0.2, 0.7)
+    elif name == "noise":  # hair
+        own, alpha = layer(sharp(), below())
+        own[alpha[..., 0] < 1] = np.random.default_rng(0).uniform(0, 0.2, own[alpha[..., 0] < 1].shape)
+    elif name == "shadow alone":
+        own, alpha = layer(np.zeros((HEIGHT, WIDTH)), below())
+    elif name == "faint":
+        own, alpha = layer(sharp(), below(0.005))
+    elif name in ("opaque", "empty"):
+        own, alpha = np.zeros_like(own), np.full_like(alpha, name == "opaque")
+    image = picture(HEIGHT, WIDTH, 3)
+    colours, coverage, before = stored(own, "u8"), stored(alpha, "u8"), image.copy()
+    take_out(image, colours, coverage, 1.0)
+    assert (coverage == stored(alpha, "u8")).all() and (image == before).all()
