@@ -23,7 +23,9 @@ _LEAST = 0.02
 _PURE = 0.75
 """of what is as soft and dark. What it leaves is at least"""
 _REST = 0.1
-"""of what the layer covers. Where more than such a share of it has the same colour and is opaque, it is an edge."""
+"""of what the layer covers."""
+_WIDE = 100
+"""Pixels looked at, to each that touches what is opaque and of the same colour. An object's soft edge has fewer."""
 
 
 def take_out(shown: Array, own: Array, alpha: Array, opacity: float) -> None:
@@ -40,11 +42,14 @@ def take_out(shown: Array, own: Array, alpha: Array, opacity: float) -> None:
         return
     for top in range(0, len(shown), STRIP):
         rows = slice(top, top + STRIP)
-        where = _soft(alpha[rows], full(alpha)) & _flat(own[rows], colour, full(own))[..., None]
-        if where.any():
-            opacities = np.clip(alpha[rows] * np.float32(opacity / full(alpha)), 0, 1)
-            lay(shown[rows], own[rows], opacities, np.zeros_like(opacities), where)
-            alpha[rows][where] = 0
+        soft = np.nonzero(_soft(alpha[rows, :, 0], full(alpha)))
+        flat = _flat(own[rows][soft], colour, full(own))
+        shadow = soft[0][flat], soft[1][flat]
+        pixels = shown[rows][shadow][None]
+        opacities = np.clip(alpha[rows][shadow] * np.float32(opacity / full(alpha)), 0, 1)[None]
+        lay(pixels, own[rows][shadow][None], opacities, np.zeros_like(opacities), True)
+        shown[rows][shadow] = pixels[0]
+        alpha[rows][shadow] = 0
 
 
 def _colour(own: Array, alpha: Array) -> Array | None:
@@ -66,9 +71,13 @@ def _colour(own: Array, alpha: Array) -> Array | None:
         return None
     colour: Array = np.median(colours[dark].astype(np.float32), axis=0)
     flat = _flat(colours, colour, full(own))
-    shadow, solid = coverage[soft & flat].sum(), coverage[~soft & flat].sum()
     pure = coverage[dark & flat].sum() >= _PURE * within
-    return colour if pure and whole - shadow >= _REST * whole and solid <= _REST * shadow else None
+    shadow, solid = soft & flat, ~soft & flat & (coverage > 0)
+    if not pure or whole - coverage[shadow].sum() < _REST * whole:
+        return None
+    pairs = (shadow, solid), (solid, shadow), (shadow.T, solid.T), (solid.T, shadow.T)
+    touching = sum(np.count_nonzero(one[1:] & other[:-1]) for one, other in pairs)
+    return colour if _WIDE * touching <= np.count_nonzero(shadow) else None
 
 
 def _soft(alpha: Array, scale: float) -> Array:
@@ -78,5 +87,5 @@ def _soft(alpha: Array, scale: float) -> Array:
 
 
 def _flat(own: Array, colour: Array, scale: float) -> Array:
-    """[h, w], where a layer [h, w, C] is of this colour."""
-    return np.asarray(np.abs(own - colour).max(2) <= _FLAT * scale)
+    """[...], where pixels of a layer, [..., C], are of this colour."""
+    return np.asarray(np.abs(own - colour).max(-1) <= _FLAT * scale)

@@ -99,7 +99,7 @@ def _raise(shown: Array, mask: Array, own: Array, alpha: Array, typical: float) 
     lay(shown, own, alpha, raised, (mask > 0)[..., None] & (raised > alpha))
 
 
-def lay(shown: Array, own: Array, alpha: Array, instead: Array, where: Array) -> None:
+def lay(shown: Array, own: Array, alpha: Array, instead: Array, where: Array | bool) -> None:
     """Show a layer of opacity `alpha` as if that were another, in place: what it lies over is what the picture shows
     without it.
 
@@ -107,7 +107,7 @@ def lay(shown: Array, own: Array, alpha: Array, instead: Array, where: Array) ->
         shown: [h, w, C] or, with straight alpha, [h, w, C + 1]: uint8, uint16 or float32.
         own: [h, w, C], the layer's colours.
         alpha, instead: [h, w, 1], its opacity, 0..1, and the other.
-        where: bool [h, w, 1], the pixels to change.
+        where: the pixels to change, bool [h, w, 1].
     """
     colours, scale = own.shape[2], full(shown)
     rest = np.divide(1 - instead, 1 - alpha, out=np.zeros_like(instead), where=alpha < 1)

@@ -367,6 +367,25 @@ def test_a_layer_that_is_half_transparent_is_changed_as_it_is_when_opaque(
     gimp("delete", picture.id)
 
 
+def test_a_shadow_in_the_layer_stays_as_it_is(picture: Picture) -> None:
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    own, shadow = cutout(), 0.5 * np.clip(1.5 - 1.5 * np.hypot((x - 180) / 60, (y - 100) / 60), 0, 1)
+    alpha = own[..., 3].copy()
+    own[..., 3] += (1 - alpha) * shadow
+    own[..., :3] *= np.divide(alpha, own[..., 3], out=np.zeros_like(alpha), where=own[..., 3] > 0)[..., None]
+    layer = picture.layer(own, "pasted")
+    before = picture.seen()
+    result = picture.harmonize(layer)
+    left, top, width, height = result["rect"]
+    coverage = np.zeros((HEIGHT, WIDTH), np.uint8)
+    coverage[top : top + height, left : left + width] = picture.pixels(result, "R'G'B'A", "u8")[..., 3]
+    cast = (alpha == 0) & (shadow > 0.02)
+    assert cast.mean() > 0.02 and (coverage[cast] == 0).all() and (coverage[alpha == 1] == 255).all()
+    after = picture.seen()
+    assert (after[cast] == before[cast]).all()
+    assert abs(after[alpha == 1].astype(int) - before[alpha == 1]).mean() > 3
+
+
 def test_of_a_layer_in_another_mode_only_what_is_seen_is_known(
     gimp: Gimp, picture: Picture, harmonizer: Harmonizer
 ) -> None:

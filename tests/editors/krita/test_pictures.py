@@ -125,6 +125,25 @@ def test_a_layer_that_is_half_transparent_is_changed_as_it_is_when_opaque(krita:
     assert abs(half - opaque)[inside].mean() < 0.2 * abs(opaque[inside]).mean()
 
 
+def test_a_shadow_in_the_layer_stays_as_it_is(krita: Krita) -> None:
+    arguments, person = layers(), cut_out()
+    photo, (name, (left, top, width, height), _) = arguments["layers"]
+    y, x = np.mgrid[:height, :width]
+    alpha, shadow = person[..., 3], 0.5 * np.clip(1.5 - 1.5 * np.hypot((x - 170) / 90, (y - 90) / 90), 0, 1)
+    whole = alpha + (1 - alpha) * shadow
+    own = person[..., :3] * np.divide(alpha, whole, out=np.zeros_like(whole), where=whole > 0)[..., None]
+    layer = (name, [left, top, width, height], SRGB.encode(np.dstack([own, whole])))
+    krita("create", **{**arguments, "layers": [photo, layer]})
+    before = seen(krita)
+    harmonize(krita)
+    area = np.s_[top : top + height, left : left + width]
+    after, result = seen(krita)[area], shown(krita, RESULT)[area]
+    cast = (alpha == 0) & (shadow > 0.02)
+    assert cast.mean() > 0.05 and (result[cast][:, 3] == 0).all() and (after[cast] == before[area][cast]).all()
+    assert (result[alpha == 1][:, 3] == 255).all()
+    assert abs(after[alpha == 1].astype(int) - before[area][alpha == 1]).mean() > 3
+
+
 def test_of_a_layer_in_another_mode_only_what_is_seen_is_known(krita: Krita, harmonizer: Harmonizer) -> None:
     krita("create", **layers())
     krita("change", name="Person", Opacity=128, BlendingMode="multiply")
