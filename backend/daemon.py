@@ -714,6 +714,7 @@ def _place(job: _Job) -> worker.Task | None:
     image = place(request.image)
     selection = place(request.selection) if request.selection else None
     layer = place(request.layer) if request.layer else None
+    below = (place(request.below), request.below.opacity) if request.below else None
     icc = (reserve(request.icc), len(request.icc)) if request.icc else None
     largest = image._replace(layout=messages.WITH_ALPHA[image.layout])
     try:
@@ -733,6 +734,8 @@ def _place(job: _Job) -> worker.Task | None:
         request.model,
         request.feather,
         request.opacity,
+        request.linear,
+        below,
     )
 
 
@@ -788,7 +791,7 @@ def _is_sent(tracker: zmq.MessageTracker, segment: SharedMemory, view: memoryvie
 def _described(request: messages.Harmonize) -> str:
     """A request for the log."""
     image = request.image
-    extras = [name for name in ("icc", "selection", "layer") if getattr(request, name) is not None]
+    extras = [name for name in ("icc", "selection", "layer", "below") if getattr(request, name) is not None]
     return f"{image.rect.width}x{image.rect.height} {image.layout} {image.dtype}, with {', '.join(extras) or 'no more'}"
 
 

@@ -1,8 +1,8 @@
-"""A shadow that somebody has painted into a cut-out: soft, and of one dark colour.
+"""A shadow that somebody has painted, into a cut-out or on the layer below it: soft, and of one dark colour.
 
-It is no foreground. Harmonized with the object it would fade or take on a colour, and its darkness would be taken for
-the object's or the scene's (docs/training.md, "Shadows painted below a paste"). So it stays as it is, and the network
-is shown the picture without it.
+It is no foreground, nor the scene's light. Harmonized with the object it would fade or take on a colour, and its
+darkness would be taken for the object's or the scene's (docs/training.md, "Shadows painted below a paste"). So it stays
+as it is, and the network is shown the picture without it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _WIDE = 100
 """Pixels looked at, to each that touches what is opaque and of the same colour. An object's soft edge has fewer."""
 
 
-def take_out(shown: Array, own: Array, alpha: Array, opacity: float) -> None:
+def take_out(shown: Array, own: Array, alpha: Array, opacity: float, linear: bool = False) -> None:
     """Make a layer transparent where its shadow is, and the picture what it is without; both in place.
 
     Args:
@@ -36,10 +36,29 @@ def take_out(shown: Array, own: Array, alpha: Array, opacity: float) -> None:
         own: [h, w, C], the layer's colours.
         alpha: [h, w, 1], the layer's.
         opacity: by which times alpha it is laid over the rest, 0..1.
+        linear: it was laid in linear light, as backend.translucent.lay has it.
     """
-    colour = _colour(own, alpha)
-    if colour is None:
-        return
+    colour = _colour(own, alpha, _REST)
+    if colour is not None:
+        _take(shown, own, alpha, opacity, linear, colour)
+
+
+def take_away(shown: Array, own: Array, alpha: Array, opacity: float, mask: Array, linear: bool = False) -> None:
+    """Make the picture, in place, what it is without the shadow that the layer below is or has.
+
+    Args:
+        shown, own, alpha, opacity, linear: as above, of that layer.
+        mask: [h, w], above 0 where the foreground lies over it.
+    """
+    visible = np.clip(alpha * np.float32(opacity / full(alpha)), 0, 1)
+    colour = _colour(own, visible, 0)
+    if colour is not None:
+        visible[mask > 0] = 0
+        _take(shown, own, visible, 1.0, linear, colour)
+
+
+def _take(shown: Array, own: Array, alpha: Array, opacity: float, linear: bool, colour: Array) -> None:
+    """Both, of a shadow of this colour."""
     for top in range(0, len(shown), STRIP):
         rows = slice(top, top + STRIP)
         soft = np.nonzero(_soft(alpha[rows, :, 0], full(alpha)))
@@ -47,13 +66,13 @@ def take_out(shown: Array, own: Array, alpha: Array, opacity: float) -> None:
         shadow = soft[0][flat], soft[1][flat]
         pixels = shown[rows][shadow][None]
         opacities = np.clip(alpha[rows][shadow] * np.float32(opacity / full(alpha)), 0, 1)[None]
-        lay(pixels, own[rows][shadow][None], opacities, np.zeros_like(opacities), True)
+        lay(pixels, own[rows][shadow][None], opacities, np.zeros_like(opacities), True, linear)
         shown[rows][shadow] = pixels[0]
         alpha[rows][shadow] = 0
 
 
-def _colour(own: Array, alpha: Array) -> Array | None:
-    """[C], the colour of the layer's shadow; None: it has none."""
+def _colour(own: Array, alpha: Array, rest: float) -> Array | None:
+    """[C], the colour of the layer's shadow; None: it has none, or leaves less than this share."""
     height, width = alpha.shape[:2]
     step = max(1, max(height, width) // ENOUGH)
     rows, columns = np.ogrid[:height:step, :width:step]
@@ -73,7 +92,7 @@ def _colour(own: Array, alpha: Array) -> Array | None:
     flat = _flat(colours, colour, full(own))
     pure = coverage[dark & flat].sum() >= _PURE * within
     shadow, solid = soft & flat, ~soft & flat & (coverage > 0)
-    if not pure or whole - coverage[shadow].sum() < _REST * whole:
+    if not pure or coverage[~shadow].sum() < rest * whole:
         return None
     pairs = (shadow, solid), (solid, shadow), (shadow.T, solid.T), (solid.T, shadow.T)
     touching = sum(np.count_nonzero(one[1:] & other[:-1]) for one, other in pairs)

@@ -38,7 +38,14 @@ class Opaque:
 
     @classmethod
     def of(
-        cls, image: Array, mask: Array, area: Rect, own: Array, alpha: Array | None, opacity: float
+        cls,
+        image: Array,
+        mask: Array,
+        area: Rect,
+        own: Array,
+        alpha: Array | None,
+        opacity: float,
+        linear: bool = False,
     ) -> Opaque | None:
         """Make the foreground of a picture more opaque, in place; None: it is opaque as it is, and nothing is changed.
 
@@ -51,6 +58,7 @@ class Opaque:
             own: [h, w, C], the layer's colours there.
             alpha: [h, w, 1], theirs; None: 1 everywhere.
             opacity: the layer's, 0..1.
+            linear: it was laid in linear light, as :func:`lay` has it.
         """
 
         def opacities(rows: slice, columns: slice = np.s_[:]) -> Array:
@@ -67,7 +75,7 @@ class Opaque:
         before = shown[..., : own.shape[2]].copy()
         for top in range(0, len(shown), STRIP):
             rows = slice(top, top + STRIP)
-            _raise(shown[rows], coverage[rows], own[rows], opacities(rows), typical)
+            _raise(shown[rows], coverage[rows], own[rows], opacities(rows), typical, linear)
         raised = np.minimum(mask / np.float32(full(mask) * typical), np.float32(1))
         return cls(raised, area, before, shown[..., : own.shape[2]])
 
@@ -93,13 +101,13 @@ def _typical(alpha: Array, mask: Array) -> float:
     return max(float(edges[np.searchsorted(counts.cumsum(), counts.sum() / 2)]), 1 / _LEVELS)
 
 
-def _raise(shown: Array, mask: Array, own: Array, alpha: Array, typical: float) -> None:
+def _raise(shown: Array, mask: Array, own: Array, alpha: Array, typical: float, linear: bool) -> None:
     """Show a layer of opacity `alpha` as if that were ``alpha / typical``."""
     raised = np.minimum(alpha / np.float32(typical), 1)
-    lay(shown, own, alpha, raised, (mask > 0)[..., None] & (raised > alpha))
+    lay(shown, own, alpha, raised, (mask > 0)[..., None] & (raised > alpha), linear)
 
 
-def lay(shown: Array, own: Array, alpha: Array, instead: Array, where: Array | bool) -> None:
+def lay(shown: Array, own: Array, alpha: Array, instead: Array, where: Array | bool, linear: bool) -> None:
     """Show a layer of opacity `alpha` as if that were another, in place: what it lies over is what the picture shows
     without it.
 
@@ -108,15 +116,21 @@ def lay(shown: Array, own: Array, alpha: Array, instead: Array, where: Array | b
         own: [h, w, C], the layer's colours.
         alpha, instead: [h, w, 1], its opacity, 0..1, and the other.
         where: the pixels to change, bool [h, w, 1].
+        linear: values are sRGB's, and were mixed as the light that they stand for.
     """
+    from gknet.color import decode_srgb, encode_srgb
+
     colours, scale = own.shape[2], full(shown)
     rest = np.divide(1 - instead, 1 - alpha, out=np.zeros_like(instead), where=alpha < 1)
     seen = shown[..., -1:] / np.float32(scale) if shown.shape[2] > colours else np.float32(1)
-    layer = own * np.float32(scale / full(own))
-    values = instead * layer + rest * (shown[..., :colours] * seen - alpha * layer)
+    layer, picture = own / np.float32(full(own)), shown[..., :colours] / np.float32(scale)
+    if linear:
+        layer, picture = decode_srgb(layer), decode_srgb(picture)
+    values = instead * layer + rest * (picture * seen - alpha * layer)
     visible = instead + rest * np.maximum(seen - alpha, 0)
     np.divide(values, visible, out=values, where=where & (visible > 0))
-    _store(shown[..., :colours], values, where)
+    values = encode_srgb(values) if linear else values
+    _store(shown[..., :colours], values * np.float32(scale), where)
     if shown.shape[2] > colours:
         _store(shown[..., -1:], visible * np.float32(scale), where)
 

@@ -25,11 +25,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from backend import malloc
+from backend import malloc, shadow
 from backend.foreground import Array, foreground, full, slices, within
 from backend.link.context import intersection
 from backend.link.messages import CHANNELS, NAME, WITH_ALPHA, WITHOUT_ALPHA, Code, LinkError, Rect, nbytes
-from backend.shadow import take_out
 from backend.translucent import Opaque
 
 if TYPE_CHECKING:
@@ -81,6 +80,8 @@ class Task:
     model: str
     feather: float
     opacity: float | None
+    linear: bool = False
+    below: tuple[Place, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -234,13 +235,7 @@ class _Engine:
             timings[name] = timings.get(name, 0) + 1000 * (time.perf_counter() - start)
 
         with stage("foreground"):
-            image = _document(task.image.view(buffer), task.image.layout)
-            layer = _layer(task, buffer, Rect(0, 0, task.image.rect.width, task.image.rect.height))
-            if layer and layer.alpha is not None:
-                take_out(image[slices(layer.area)], layer.colours, layer.alpha, layer.opacity)
-            mask, box = foreground(task, buffer)
-            layer = _layer(task, buffer, box)
-            opaque = Opaque.of(image, mask, *layer) if layer else None
+            image, mask, box, opaque = _looked_at(task, buffer)
         looked_at = opaque.mask if opaque else mask
 
         def attempt(device: str) -> tuple[Harmonizer, Harmonized]:
@@ -375,6 +370,24 @@ def _document(pixels: Array, layout: str) -> Array:
     return pixels.astype(np.float32) if pixels.dtype == np.float16 else pixels
 
 
+def _looked_at(task: Task, buffer: memoryview) -> tuple[Array, Array, Rect, Opaque | None]:
+    """The picture without its painted shadows, its foreground and the box of that, as `foreground` has them, and what
+    is to be looked at in their place where it is half transparent."""
+    image = _document(task.image.view(buffer), task.image.layout)
+    whole = task.image.rect
+    layer = _layer(task, task.layer, task.opacity, whole, buffer)
+    if layer and layer.alpha is not None:
+        shadow.take_out(image[slices(layer.area)], layer.colours, layer.alpha, layer.opacity, task.linear)
+    mask, box = foreground(task, buffer)
+    below = _layer(task, *task.below, whole, buffer) if task.below else None
+    if below and below.alpha is not None:
+        area = slices(below.area)
+        shadow.take_away(image[area], below.colours, below.alpha, below.opacity, mask[area], task.linear)
+    shown = Rect(whole.x + box.x, whole.y + box.y, box.width, box.height)
+    layer = _layer(task, task.layer, task.opacity, shown, buffer)
+    return image, mask, box, Opaque.of(image, mask, *layer, task.linear) if layer else None
+
+
 class _Layer(NamedTuple):
     """What is known of a layer's own colours, and where in the image; see Opaque.of."""
 
@@ -384,19 +397,16 @@ class _Layer(NamedTuple):
     opacity: float
 
 
-def _layer(task: Task, buffer: memoryview, box: Rect) -> _Layer | None:
-    """What of the layer is in a box of the image, not copied; None: nothing, or its colours are not to be looked at."""
-    if task.layer is None or task.opacity is None:
+def _layer(task: Task, place: Place | None, opacity: float | None, box: Rect, buffer: memoryview) -> _Layer | None:
+    """What of a layer is in a box, not copied; None: nothing, or its colours are not to be looked at."""
+    area = place and intersection(place.rect, box)
+    if place is None or opacity is None or area is None:
         return None
-    rect = within(task.layer.rect, task.image.rect)
-    area = intersection(rect, box)
-    if area is None:
-        return None
-    own = task.layer.view(buffer)[slices(within(area, rect))]
-    if task.layer.layout in WITHOUT_ALPHA:
-        return _Layer(area, own, None, task.opacity)
-    colours = own[..., 2::-1] if task.layer.layout == "BGRA" else own[..., :-1]
-    return _Layer(area, colours, own[..., -1:], task.opacity)
+    own, area = place.view(buffer)[slices(within(area, place.rect))], within(area, task.image.rect)
+    if place.layout in WITHOUT_ALPHA:
+        return _Layer(area, own, None, opacity)
+    colours = own[..., 2::-1] if place.layout == "BGRA" else own[..., :-1]
+    return _Layer(area, colours, own[..., -1:], opacity)
 
 
 def _write(out: Array, layout: str, colours: Array, mask: Array) -> None:

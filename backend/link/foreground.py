@@ -19,7 +19,7 @@ from .messages import CHANNELS, ITEM_BYTES, WITHOUT_ALPHA, Harmonize, Pixels, Re
 from .texts import Refusal
 
 if TYPE_CHECKING:
-    from .messages import Buffer, Image
+    from .messages import Below, Buffer, Image
 
 _FULL = {"u8": b"\xff", "u16": b"\xff\xff", "f16": struct.pack("=e", 1.0), "f32": struct.pack("=f", 1.0)}
 _PIECE = 1 << 16  # pixels
@@ -63,6 +63,15 @@ class Plan:
             raise Refusal("no_object" if shown == document else "no_background")
         return cls(context_box(shown, document), shown, selection is not None)
 
+    def below(self, layer: Rect | None) -> Rect | None:
+        """What is to be sent of the layer right below, as it may be a shadow; None: nothing, as it fills the picture.
+
+        Args:
+            layer: the box of what that layer shows; None: nothing.
+        """
+        shared = layer and intersection(layer, self.image)
+        return None if shared == self.image else shared
+
     def request(
         self,
         image: Image,
@@ -72,12 +81,14 @@ class Plan:
         feather: float = 0.0,
         model: str = "auto",
         opacity: float | None = None,
+        linear: bool = False,
+        below: Below | None = None,
     ) -> Harmonize:
         """The job.
 
         Args:
             image, layer, selection: the pixels of the rectangles; no selection where none is `selected`.
-            icc, feather, model, opacity: as in Harmonize.
+            icc, feather, model, opacity, linear, below: as in Harmonize.
 
         Raises:
             Refusal: the layer is opaque all over the picture, and nothing is selected.
@@ -89,7 +100,9 @@ class Plan:
         # alpha cuts out was pasted.
         own = None if opaque and self.selected else layer
         pasted = True if own else None
-        return Harmonize(new_job(), image, icc, selection, own, pasted, model, feather, opacity if own else None)
+        if not own:
+            opacity = below = None
+        return Harmonize(new_job(), image, icc, selection, own, pasted, model, feather, opacity, linear, below)
 
 
 def replaces(new: Rect, earlier: Rect, selected: bool) -> bool:

@@ -1,4 +1,4 @@
-"""The messages between a plugin or script and the daemon, protocol 1.1.
+"""The messages between a plugin or script and the daemon, protocol 1.2.
 
 A message is a list of frames: a msgpack header, then raw frames (pixels, an ICC profile). The header is a map with
 "type", "protocol" ([major, minor]), the fields of the dataclass below, and, where raw frames follow, "frames": their
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Buffer = bytes | bytearray | memoryview
 
-PROTOCOL = (1, 1)
+PROTOCOL = (1, 2)
 
 HEADER_BYTES = 64 * 1024
 FRAMES = 8
@@ -149,6 +149,17 @@ class Image(Pixels):
         _check_choice("transfer", self.transfer, TRANSFERS)
 
 
+@dataclass(frozen=True)
+class Below(Pixels):
+    """The layer right below the active one. opacity is how opaque it is laid over the rest, 0..1."""
+
+    opacity: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_number("opacity", self.opacity, 0, 1)
+
+
 def new_job() -> str:
     """A job id that no other client has."""
     return uuid.uuid4().hex
@@ -178,6 +189,9 @@ class Harmonize:
         opacity: how opaque that layer is laid over what is below, 0..1, if plainly so and its colours are in the
             image's space: they are looked at then where something shines through. None: its alpha is all it is sent
             for. Since 1.1.
+        linear: layers are laid over each other in linear light, and the image's values are sRGB's. Since 1.2.
+        below: the layer right below that one, with the image's channels and in its space, if it may be a shadow: the
+            network is shown the picture without it. Since 1.2.
         pasted: whether the foreground was pasted onto this background, or changed where it stands; None: its edge is to
             tell.
         model: the network's name, or "auto".
@@ -194,6 +208,8 @@ class Harmonize:
     model: str = "auto"
     feather: float = 0.0
     opacity: float | None = None
+    linear: bool = False
+    below: Below | None = None
 
     def __post_init__(self) -> None:
         _check_name("job", self.job)
@@ -213,6 +229,11 @@ class Harmonize:
             _check_number("opacity", self.opacity, 0, 1)
             if self.layer is None or (self.layer.layout in _GREY) != (self.image.layout in _GREY):
                 raise _bad("an opacity is said of a layer that has the image's channels")
+        _check_type("linear", self.linear, bool)
+        if self.below is not None:
+            _check_type("below", self.below, Below)
+            if (self.below.layout in _GREY) != (self.image.layout in _GREY):
+                raise _bad("the layer below has other channels than the image")
 
 
 @dataclass(frozen=True)
@@ -413,7 +434,7 @@ if TYPE_CHECKING:
 
 _REQUESTS: dict[str, Any] = {kind.type: kind for kind in (Hello, Harmonize, Cancel, GetStatus, Shutdown)}
 _REPLIES: dict[str, Any] = {kind.type: kind for kind in (Welcome, Accepted, Progress, Result, Error, Status)}
-_PIXELS: dict[str, Any] = {"image": Image, "selection": Pixels, "layer": Pixels, "pixels": Pixels}
+_PIXELS: dict[str, Any] = {"image": Image, "selection": Pixels, "layer": Pixels, "below": Below, "pixels": Pixels}
 _RAW = ("icc",)
 
 

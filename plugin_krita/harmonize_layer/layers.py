@@ -51,6 +51,13 @@ def has_layers_below(layer: Node) -> bool:
     return False
 
 
+def layer_below(layer: Node) -> Node | None:
+    """The next visible layer below it in its group."""
+    siblings = layer.parentNode().childNodes()
+    below = [node for node in siblings[: siblings.index(layer)] if is_layer(node) and node.visible()]
+    return below[-1] if below else None
+
+
 def groups_with_effects(layer: Node) -> list[Node]:
     """The groups around it that do something to what is in them. One that passes it through leaves that to them."""
     groups = list(_upwards(layer))[1:]

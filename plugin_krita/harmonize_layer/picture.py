@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING
 from krita import Document, Krita, Node
 
 from . import profiles
-from .layers import active_layer, counterpart, groups_with_effects, has_layers_below, layers_above, without_effects
+from .layers import (
+    active_layer,
+    counterpart,
+    groups_with_effects,
+    has_layers_below,
+    layer_below,
+    layers_above,
+    without_effects,
+)
 from .link.foreground import Plan
-from .link.messages import Harmonize, Image, Pixels, Rect, nbytes
+from .link.messages import Below, Harmonize, Image, Pixels, Rect, nbytes
 from .link.texts import Refusal, text
 
 if TYPE_CHECKING:
@@ -72,6 +80,7 @@ class Picture:
             icc,
             feather,
             opacity=opacity,
+            below=_below(document, layer, plan, layout, dtype),
         )
         return cls(document, layer, request, note, plan, state)
 
@@ -122,11 +131,21 @@ def _layout(document: Document) -> str:
     raise Refusal("colour_model", model=_named(model), menu=_menu("image_convert"))
 
 
-def _opacity(document: Document, layer: Node) -> float | None:
-    """How opaque the layer's own colours are laid over what is below; None: what is seen is made of them otherwise."""
+def _opacity(document: Document, layer: Node, modes: tuple[str, ...] = ("normal",)) -> float | None:
+    """How opaque a layer's own colours are laid over what is below; None: what is seen is made of them otherwise."""
     spaces = [(each.colorModel(), each.colorDepth(), each.colorProfile()) for each in (document, layer)]
-    plain = layer.blendingMode() == "normal" and not layer.inheritAlpha() and spaces[0] == spaces[1]
+    plain = layer.blendingMode() in modes and not layer.inheritAlpha() and spaces[0] == spaces[1]
     return layer.opacity() / 255 if plain else None
+
+
+def _below(document: Document, layer: Node, plan: Plan, layout: str, dtype: str) -> Below | None:
+    """The layer right below; None: it can be no shadow."""
+    below = layer_below(layer)
+    rect = plan.below(_shown(below)) if below else None
+    opacity = _opacity(document, below, ("normal", "multiply")) if below and rect else None
+    if below is None or rect is None or opacity is None:
+        return None
+    return Below(rect, layout, dtype, _view(below.projectionPixelData(*rect)), opacity)
 
 
 def _check_isolation() -> None:

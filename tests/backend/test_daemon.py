@@ -31,6 +31,7 @@ from backend.images import Picture
 from backend.link import messages
 from backend.link.messages import (
     Accepted,
+    Below,
     Cancel,
     Code,
     Error,
@@ -345,28 +346,36 @@ def test_a_layer_that_something_shines_through_is_changed_as_it_is_when_opaque(c
 
 
 @pytest.mark.parametrize("layout", ["BGRA", "RGBA"])
-def test_a_layers_shadow_stays_and_has_no_say(client: Client, layout: str) -> None:
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_shadow_stays_and_has_no_say(client: Client, layout: str, apart: bool) -> None:
     order = [2, 1, 0, 3] if layout == "BGRA" else [0, 1, 2, 3]
     image, cut = (images.read(EXAMPLES / f"raccoon{end}").colour for end in (".jpg", "_mask.png"))
     hard = np.where(cut > 127, 255, 0).astype(np.uint8)
     soft = np.roll(disc(*hard.shape), hard.shape[0] // 4, 0) // 2
 
-    def result(shadow: Array) -> Array:
+    def harmonized(shadow: Array) -> Array:
         """The result over all of the picture."""
-        own = np.dstack([np.where(hard[..., None], image // 2, 0), np.where(hard, 255, shadow)]).astype(np.uint8)
-        alpha = own[..., 3:] / 255
+        whole = np.where(hard, 255, shadow)
+        own = np.dstack([np.where(hard[..., None], image // 2, 0), hard if apart else whole]).astype(np.uint8)
+        alpha = whole[..., None] / 255
         shown = np.rint(alpha * own[..., :3] + (1 - alpha) * image).astype(np.uint8)
         seen = pixels(np.dstack([shown, np.full_like(hard, 255)])[..., order], layout)
         sent = Image(seen.rect, layout, "u8", seen.data)
-        request = Harmonize(new_job(), sent, layer=pixels(own[..., order], layout), pasted=True, opacity=1.0)
-        client.send(request)
+        below = None
+        if apart:  # its upper half is beyond the picture's edge
+            half = np.zeros((2 * len(hard), hard.shape[1], 4), np.uint8)
+            half[len(hard) :, :, 3] = 2 * shadow
+            cast = pixels(half[..., order], layout, y=-len(hard))
+            below = Below(cast.rect, layout, "u8", cast.data, opacity=0.5)
+        layer = pixels(own[..., order], layout)
+        client.send(Harmonize(new_job(), sent, layer=layer, pasted=True, opacity=1.0, below=below))
         answer = client.final()
         assert isinstance(answer, Result), answer
-        whole = np.zeros((*hard.shape, 4), np.uint8)
-        whole[slices(answer.pixels.rect)] = array(answer.pixels)[..., order]
-        return whole
+        result = np.zeros((*hard.shape, 4), np.uint8)
+        result[slices(answer.pixels.rect)] = array(answer.pixels)[..., order]
+        return result
 
-    bare, shaded = result(np.zeros_like(hard)), result(soft)
+    bare, shaded = harmonized(np.zeros_like(hard)), harmonized(soft)
     assert (bare[..., 3] == hard).all() and (shaded[..., 3] == hard).all()
     change = bare[hard > 0][:, :3].astype(int) - image[hard > 0] // 2
     off = shaded[hard > 0][:, :3].astype(int) - bare[hard > 0][:, :3]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from backend.foreground import full
-from backend.shadow import take_out
+from backend.shadow import take_away, take_out
+from gknet.color import decode_srgb, encode_srgb
 from tests.backend.test_daemon import Array, disc, picture
 from tests.backend.test_translucent import stored
 
@@ -14,8 +15,11 @@ HEIGHT, WIDTH = 700, 340  # more rows than are worked on at a time, and more tha
 FLOATS = {"u8": 1.5 / 255, "u16": 1e-4, "f16": 1e-3, "f32": 1e-5}
 
 
-def laid(own: Array, alpha: Array, behind: Array) -> Array:
+def laid(own: Array, alpha: Array, behind: Array, linear: bool = False) -> Array:
     """What is seen of a layer over what is behind, 0..1, straight alpha."""
+    if linear:
+        result = laid(decode_srgb(own), alpha, np.dstack([decode_srgb(behind[..., :3]), behind[..., 3:]]))
+        return np.dstack([encode_srgb(result[..., :3]), result[..., 3:]])
     visible = alpha + (1 - alpha) * behind[..., 3:]
     colours = alpha * own + (1 - alpha) * behind[..., 3:] * behind[..., :3]
     return np.dstack([colours / np.maximum(visible, 1e-9), visible])
@@ -43,13 +47,14 @@ def below(opacity: float = 0.6) -> Array:
 @pytest.mark.parametrize("dtype", ["u8", "u16", "f16", "f32"])
 @pytest.mark.parametrize("opacity", [1.0, 0.7])
 @pytest.mark.parametrize("around", [1.0, 0.0])
-def test_it_is_out_of_the_layer_and_the_picture(dtype: str, opacity: float, around: float) -> None:
+@pytest.mark.parametrize("linear", [False, True])
+def test_it_is_out_of_the_layer_and_the_picture(dtype: str, opacity: float, around: float, linear: bool) -> None:
     own, alpha = layer(sharp(), below(), 0.02)
     behind = picture(HEIGHT, WIDTH, 4, "f32").astype(np.float64)[::-1].copy()
     behind[..., 3] = around
-    image = stored(laid(own, opacity * alpha, behind), "f32" if dtype == "f16" else dtype)
+    image = stored(laid(own, opacity * alpha, behind, linear), "f32" if dtype == "f16" else dtype)
     colours, coverage, before = stored(own, dtype), stored(alpha, dtype), image.copy()
-    take_out(image, colours, coverage, opacity)
+    take_out(image, colours, coverage, opacity, linear)
     object_ = sharp()
     assert (coverage[object_ == 1] == full(coverage)).all()
     assert (image[object_ == 1] == before[object_ == 1]).all()
@@ -63,6 +68,31 @@ def test_it_is_out_of_the_layer_and_the_picture(dtype: str, opacity: float, arou
         np.testing.assert_allclose(seen[held], behind[held], atol=10 * FLOATS[dtype])
     else:
         np.testing.assert_allclose(seen[held][:, 3], 0, atol=10 * FLOATS[dtype])
+
+
+@pytest.mark.parametrize("dtype", ["u8", "u16", "f16", "f32"])
+@pytest.mark.parametrize("opacity", [1.0, 0.5])
+def test_a_layer_below_that_is_one_is_out_of_the_picture_but_for_under_the_foreground(
+    dtype: str, opacity: float
+) -> None:
+    alpha = below(0.6 / opacity if opacity < 0.6 else 0.6)[..., None]  # opaque in its middle, if it is not laid so
+    alpha, own = np.minimum(alpha, 1), np.zeros((HEIGHT, WIDTH, 3))
+    behind = picture(HEIGHT, WIDTH, 4, "f32").astype(np.float64)
+    image = stored(laid(own, opacity * alpha, behind)[..., :3], "f32" if dtype == "f16" else dtype)
+    mask, before = np.rint(255 * sharp()).astype(np.uint8), image.copy()
+    coverage = stored(alpha, dtype)
+    take_away(image, stored(own, dtype), coverage, opacity, mask)
+    assert (image[mask > 0] == before[mask > 0]).all() and (coverage == stored(alpha, dtype)).all()
+    np.testing.assert_allclose((image / full(image))[mask == 0], behind[mask == 0][:, :3], atol=10 * FLOATS[dtype])
+
+
+@pytest.mark.parametrize("colour", [(0.1, 0.2, 0.7), (0.9, 0.9, 0.9)])
+def test_a_layer_below_that_is_none_is_of_the_picture(colour: tuple[float, ...]) -> None:
+    own = np.broadcast_to(np.array(colour), (HEIGHT, WIDTH, 3))
+    image, alpha = picture(HEIGHT, WIDTH, 3), stored(below()[..., None], "u8")
+    before = image.copy()
+    take_away(image, stored(own, "u8"), alpha, 1.0, np.zeros((HEIGHT, WIDTH), np.uint8))
+    assert (image == before).all()
 
 
 @pytest.mark.parametrize(

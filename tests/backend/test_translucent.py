@@ -10,6 +10,7 @@ import pytest
 from backend.foreground import full
 from backend.link.messages import Rect
 from backend.translucent import Opaque
+from gknet.color import decode_srgb, encode_srgb
 from tests.backend.test_daemon import TYPES, Array, disc, picture
 
 HEIGHT, WIDTH = 300, 280  # more rows than are raised at a time
@@ -22,7 +23,7 @@ def stored(values: Array, dtype: str) -> Array:
     return np.rint(values * np.iinfo(kind).max).astype(kind) if dtype[0] == "u" else values.astype(kind)
 
 
-def scene(dtype: str, opacity: float, below: float = 1.0) -> tuple[Array, Array, Array, Array]:
+def scene(dtype: str, opacity: float, below: float = 1.0, linear: bool = False) -> tuple[Array, Array, Array, Array]:
     """A picture with alpha, the layer that lies in its area, what is below, 0..1, and the mask."""
     own = picture(AREA.height, AREA.width, 4, dtype)[:, ::-1].copy()
     own[..., 3] = stored(disc(AREA.height, AREA.width) / 255, dtype)
@@ -30,11 +31,15 @@ def scene(dtype: str, opacity: float, below: float = 1.0) -> tuple[Array, Array,
     behind[..., 3] = below
     mask = np.zeros((HEIGHT, WIDTH), np.float32)
     mask[INSIDE] = opacity * (own[..., 3] / full(own))
-    return stored(over(own / full(own), mask[INSIDE], behind), dtype), own, behind, mask
+    return stored(over(own / full(own), mask[INSIDE], behind, linear), dtype), own, behind, mask
 
 
-def over(own: Array, opacity: Array, behind: Array) -> Array:
+def over(own: Array, opacity: Array, behind: Array, linear: bool = False) -> Array:
     """The layer laid over what is behind: straight alpha."""
+    if linear:
+        own, behind = (np.dstack([decode_srgb(part[..., :3]), part[..., 3:]]) for part in (own, behind))
+        result = over(own, opacity, behind)
+        return np.dstack([encode_srgb(result[..., :3]), result[..., 3:]])
     result, part = behind.copy(), behind[INSIDE]
     alpha = opacity + (1 - opacity) * part[..., 3]
     colours = opacity[..., None] * own[..., :3] + ((1 - opacity) * part[..., 3])[..., None] * part[..., :3]
@@ -45,13 +50,17 @@ def over(own: Array, opacity: Array, behind: Array) -> Array:
 @pytest.mark.parametrize("dtype", ["u8", "u16", "f32"])
 @pytest.mark.parametrize("opacity", [0.75, 0.3])
 @pytest.mark.parametrize("below", [1.0, 0.6, 0.0])
-def test_it_is_shown_as_the_layer_would_be_at_full_opacity(dtype: str, opacity: float, below: float) -> None:
-    image, own, behind, mask = scene(dtype, opacity, below)
+@pytest.mark.parametrize("linear", [False, True])
+def test_it_is_shown_as_the_layer_would_be_at_full_opacity(
+    dtype: str, opacity: float, below: float, linear: bool
+) -> None:
+    image, own, behind, mask = scene(dtype, opacity, below, linear)
     before = image.copy()
-    opaque = Opaque.of(image, mask, AREA, own[..., :3], own[..., 3:], opacity)
+    opaque = Opaque.of(image, mask, AREA, own[..., :3], own[..., 3:], opacity, linear)
     assert opaque is not None
     np.testing.assert_allclose(opaque.mask, mask / opacity, atol=1 / 256 / opacity)
-    expected, coarse = over(own / full(own), opaque.mask[INSIDE], behind), {"u8": 4 / 255, "u16": 2e-4, "f32": 1e-5}
+    expected = over(own / full(own), opaque.mask[INSIDE], behind, linear)
+    coarse = {"u8": 4 / 255, "u16": 2e-4, "f32": 1e-5}
     seen = expected[..., 3] > 0.1  # where next to nothing is there, eight bits do not hold what
     np.testing.assert_allclose((image / full(image))[seen], expected[seen], atol=coarse[dtype] / opacity)
     solid = opaque.mask[INSIDE] == 1

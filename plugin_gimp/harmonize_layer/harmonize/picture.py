@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from gi.repository import Babl, Gegl, Gimp
 
 from .link.foreground import Plan, replaces
-from .link.messages import Harmonize, Image, Pixels, Rect
+from .link.messages import Below, Harmonize, Image, Pixels, Rect
 from .link.rendezvous import is_alive
 from .link.texts import Refusal, layer_name
 
 _DTYPES = {"u8": "u8", "u16": "u16", "half": "f16", "float": "f32"}
 _KINDS = {dtype: kind for kind, dtype in _DTYPES.items()}
 _PLAIN = (Gimp.LayerMode.NORMAL, Gimp.LayerMode.NORMAL_LEGACY)
+_SHADOW = (*_PLAIN, Gimp.LayerMode.MULTIPLY, Gimp.LayerMode.MULTIPLY_LEGACY)
+"""Modes of a shadow: black is the same in all of them."""
 _MARK = "harmonize-layer"
 _COPY = "harmonize-copy"
 """On a duplicate: the process that reads it."""
@@ -123,20 +125,48 @@ def _read(image: Gimp.Image, layer: Gimp.Layer, feather: float, model: str) -> H
         if each != layer:
             _show_plainly(each)
     seen = Image(plan.image, wire.layout, wire.dtype, wire.read(_visible(image), plan.image, wire.layout))
-    opacity = _opacity(layer)
+    opacity, linear, below = _opacity(layer), _is_linear(layer), _below(image, layer, plan, wire)
     layout = "GRAYA" if opacity is None else wire.layout  # half of the bytes, where colours are of no use
     drawable, left, top = _own(image, layer)
     x, y, width, height = plan.foreground
     own = Pixels(
         plan.foreground, layout, wire.dtype, wire.read(drawable, Rect(x - left, y - top, width, height), layout)
     )
-    return plan.request(seen, own, chosen, feather=feather, model=model, opacity=opacity)
+    return plan.request(seen, own, chosen, feather=feather, model=model, opacity=opacity, linear=linear, below=below)
 
 
-def _opacity(layer: Gimp.Layer) -> float | None:
-    """How opaque the layer's own colours are laid over what is below; None: what is seen is made of them otherwise."""
+def _opacity(layer: Gimp.Layer, modes: tuple[Gimp.LayerMode, ...] = _PLAIN) -> float | None:
+    """How opaque a layer's own colours are laid over what is below; None: what is seen is made of them otherwise."""
     opacity: float = layer.get_opacity()
-    return opacity / 100 if layer.get_mode() in _PLAIN else None
+    return opacity / 100 if layer.get_mode() in modes else None
+
+
+def _is_linear(layer: Gimp.Layer) -> bool:
+    """Whether it is laid over what is below in linear light, which legacy modes are not."""
+    space = layer.get_composite_space()
+    if space == Gimp.LayerColorSpace.AUTO:
+        return layer.get_mode() != Gimp.LayerMode.NORMAL_LEGACY
+    return bool(space == Gimp.LayerColorSpace.RGB_LINEAR)
+
+
+def _below(image: Gimp.Image, layer: Gimp.Layer, plan: Plan, wire: _Wire) -> Below | None:
+    """The layer right below; None: it can be no shadow. Changes the image."""
+    _, _, siblings = next(_levels(layer))
+    below = next((each for each in siblings if each.get_visible()), None)
+    opacity = _opacity(below, _SHADOW) if below else None
+    if below is None or opacity is None or below.is_group():
+        return None
+    if below.get_mask():
+        below.remove_mask(Gimp.MaskApplyMode.APPLY if below.get_apply_mask() else Gimp.MaskApplyMode.DISCARD)
+    below.merge_filters()
+    image.select_item(Gimp.ChannelOps.REPLACE, below)
+    rect = plan.below(_selected(image))
+    if rect is None:
+        return None
+    _, left, top = below.get_offsets()
+    x, y, width, height = rect
+    pixels = wire.read(below, Rect(x - left, y - top, width, height), wire.layout)
+    return Below(rect, wire.layout, wire.dtype, pixels, opacity)
 
 
 def _own(image: Gimp.Image, layer: Gimp.Layer) -> tuple[Gimp.Drawable, int, int]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backend.link.foreground import Plan, is_opaque, replaces
-from backend.link.messages import CHANNELS, Image, Pixels, Rect
+from backend.link.messages import CHANNELS, Below, Image, Pixels, Rect
 from backend.link.texts import Refusal, text
 
 DOCUMENT = Rect(0, 0, 4000, 3000)
@@ -74,6 +74,18 @@ def test_an_opaque_layer_is_sent_only_where_its_shape_is_the_foreground() -> Non
     for plan, own in ((selected, pixels(part, hole=(0, 0))), (Plan.of(small, part, None, True), pixels(part))):
         request = plan.request(image(small), own, selection if plan is selected else None)
         assert request.layer == own and request.pasted
+
+
+def test_of_the_layer_below_what_is_in_the_picture_is_sent() -> None:
+    plan = Plan.of(DOCUMENT, OBJECT, None, background=True)
+    assert plan.image == Rect(700, 550, 900, 900)
+    assert plan.below(Rect(600, 1300, 300, 300)) == Rect(700, 1300, 200, 150)
+    for nothing in (None, Rect(0, 0, 700, 550), DOCUMENT, plan.image):  # what fills the picture is no object's shadow
+        assert plan.below(nothing) is None
+    below = Below(Rect(700, 1300, 1, 1), "GRAYA", "u8", bytes(2), 0.5)
+    assert plan.request(image(plan.image), pixels(OBJECT, "GRAYA"), below=below).below == below
+    selected = Plan.of(DOCUMENT, DOCUMENT, OBJECT, background=True)  # of what may be the photo itself
+    assert selected.request(image(plan.image), pixels(OBJECT, "GRAYA"), below=below).below is None
 
 
 @pytest.mark.parametrize("dtype", TYPES)

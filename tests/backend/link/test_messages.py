@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from backend.link import messages
 from backend.link.messages import (
     Accepted,
+    Below,
     Cancel,
     Code,
     Error,
@@ -51,6 +52,8 @@ JOB = Harmonize(
     model="gknet-lite",
     feather=1.5,
     opacity=0.5,
+    linear=True,
+    below=Below(Rect(9, -9, 1, 1), "BGRA", "u16", bytes(8), opacity=0.25),
 )
 REQUESTS = [Hello("krita 5.2"), JOB, Harmonize("b", IMAGE), Cancel("a1"), GetStatus(), Shutdown()]
 WORKER = Worker(device="cuda", model="", state="idle", pid=7, memory=10**10)
@@ -75,6 +78,11 @@ def harmonize(**fields: Any) -> list[bytes]:
     frames = [bytes(frame) for frame in pack(JOB)]
     changed = {**msgpack.unpackb(frames[0]), **fields}
     return [msgpack.packb({name: value for name, value in changed.items() if value is not None}), *frames[1:]]
+
+
+def below(**fields: Any) -> dict[str, Any]:
+    """An entry for the layer below that differs from a valid one by `fields`."""
+    return {"rect": [9, -9, 1, 1], "layout": "BGRA", "dtype": "u16", "opacity": 0.25, **fields}
 
 
 def section(**fields: Any) -> dict[str, Any]:
@@ -107,8 +115,8 @@ def test_pixels_are_not_copied() -> None:
 
 def test_a_header_names_its_frames_in_order() -> None:
     frames = pack(JOB)
-    assert msgpack.unpackb(frames[0])["frames"] == ["image", "icc", "selection", "layer"]
-    assert [bytes(frame) for frame in frames[1:]] == [bytes(range(64)), b"profile", b"abc", bytes(16)]
+    assert msgpack.unpackb(frames[0])["frames"] == ["image", "icc", "selection", "layer", "below"]
+    assert [bytes(frame) for frame in frames[1:]] == [bytes(range(64)), b"profile", b"abc", bytes(16), bytes(8)]
 
 
 @pytest.mark.parametrize("layout,dtype", list(itertools.product(messages.CHANNELS, messages.ITEM_BYTES)))
@@ -122,7 +130,7 @@ def test_every_layout_and_dtype_has_its_size(layout: str, dtype: str) -> None:
 
 
 def test_a_newer_minor_version_is_understood() -> None:
-    frames = harmonize(protocol=[1, 7], previews=3, frames=["reference", "image", "icc", "selection", "layer"])
+    frames = harmonize(protocol=[1, 7], previews=3, frames=["reference", "image", "icc", "selection", "layer", "below"])
     frames.insert(1, b"what 1.7 adds")
     frames[0] = msgpack.packb({**msgpack.unpackb(frames[0]), "image": section(transfer="linear", tiles=2)})
     assert unpack_request(frames) == JOB
@@ -220,13 +228,14 @@ WRONG = {
     "pasted": [0, 1, "true", []],
     "feather": [-0.1, 1000.1, float("nan"), float("inf"), True, "1"],
     "opacity": [-0.1, 1.1, float("nan"), True, "1"],
+    "linear": [0, 1, "true", []],
     "frames": [
         None,
         [],
         ["image"],
-        ["image", "icc", "selection", "image"],
-        ["image", "icc", "selection", 4],
-        ["pixels", "icc", "selection", "layer"],
+        ["image", "icc", "selection", "layer", "image"],
+        ["image", "icc", "selection", "layer", 4],
+        ["pixels", "icc", "selection", "layer", "below"],
         "abcd",
     ],
     "image": [
@@ -254,6 +263,7 @@ WRONG = {
     ],
     "selection": [None, section(layout="GRAYA", rect=[0, 0, 1, 1], dtype="u8"), section()],
     "layer": [None, section()],
+    "below": [None, section(), *(below(opacity=value) for value in (-0.1, 1.1, float("nan"), True, "1"))],
 }
 
 
@@ -276,6 +286,8 @@ def test_a_wrong_field_is_refused(name: str, value: Any) -> None:
         lambda: Harmonize("a", IMAGE, icc="text"),  # type: ignore[arg-type]
         lambda: Harmonize("a", IMAGE, opacity=0.5),
         lambda: Harmonize("a", IMAGE, layer=Pixels(Rect(0, 0, 1, 1), "GRAYA", "u8", b"12"), opacity=0.5),
+        lambda: Harmonize("a", IMAGE, below=Below(Rect(0, 0, 1, 1), "GRAYA", "u8", b"12")),
+        lambda: Harmonize("a", IMAGE, below=IMAGE),  # type: ignore[arg-type]
         lambda: Pixels((0, 0, 1, 1), "RGB", "u8", b"123"),  # type: ignore[arg-type]
         lambda: Pixels(Rect(0, 0, 1, 1), "RGB", "u8", memoryview(bytes(6))[::2]),
         lambda: Result("a", IMAGE, "m", "two\nlines"),

@@ -78,6 +78,15 @@ def mask(item: int, data: bytes) -> int:
     return made.get_id()
 
 
+def blur(item: int, radius: float) -> None:
+    """Gaussian blur as an effect of the layer, which its own pixels do not have."""
+    effect = Gimp.DrawableFilter.new(_item(item), "gegl:gaussian-blur", "")
+    for axis in "xy":
+        effect.get_config().set_property(f"std-dev-{axis}", radius)
+    effect.update()
+    _item(item).append_filter(effect)
+
+
 def channel(image: int) -> int:
     picture = Gimp.Image.get_by_id(image)
     made = Gimp.Channel.new(picture, "mine", picture.get_width(), picture.get_height(), 50, Gegl.Color.new("red"))

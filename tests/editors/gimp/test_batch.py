@@ -29,7 +29,7 @@ Array = npt.NDArray[Any]
 WIDTH, HEIGHT = 320, 213
 DEPTHS: dict[str, Any] = {"u8": np.uint8, "u16": np.uint16, "half": np.float16, "float": np.float32}
 # What a precision's values travel as: sRGB values in so many bits if those hold all that it holds, else in floats.
-LCH_COLOR, LCH_LIGHTNESS, NORMAL, MULTIPLY, PASS_THROUGH = 26, 27, 28, 30, 61  # of Gimp.LayerMode
+NORMAL_LEGACY, LCH_COLOR, LCH_LIGHTNESS, NORMAL, MULTIPLY, PASS_THROUGH = 0, 26, 27, 28, 30, 61  # of Gimp.LayerMode
 PRECISIONS = {
     f"{depth}_{curve}": "float" if curve == "LINEAR" else kind
     for curve in ("NON_LINEAR", "PERCEPTUAL", "LINEAR")
@@ -384,6 +384,37 @@ def test_a_shadow_in_the_layer_stays_as_it_is(picture: Picture) -> None:
     after = picture.seen()
     assert (after[cast] == before[cast]).all()
     assert abs(after[alpha == 1].astype(int) - before[alpha == 1]).mean() > 3
+
+
+@pytest.mark.parametrize("effect", ["none", "mask", "filter", "legacy"])
+def test_a_shadow_on_the_layer_below_is_not_taken_for_the_scenes_light(
+    gimp: Gimp, picture: Picture, harmonizer: Harmonizer, effect: str
+) -> None:
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    shadow = np.zeros((HEIGHT, WIDTH, 4), np.float32)
+    shadow[..., 3] = np.clip(3 - 3 * np.hypot((x - 120) / 110, (y - 110) / 100), 0, 1)
+    below = picture.layer(shadow, "shadow")
+    if effect == "mask":
+        gimp("mask", below, bytes([128]) * (WIDTH * HEIGHT))
+    elif effect == "filter":
+        gimp("blur", below, 6.0)
+    gimp("change", below, opacity=100.0 if effect == "mask" else 70.0)
+    layer = picture.layer(cutout(), "pasted")
+    if effect == "legacy":  # these modes do not blend in linear light
+        gimp("change", below, mode=NORMAL_LEGACY)
+        gimp("change", layer, mode=NORMAL_LEGACY)
+    darker = engine(harmonizer, picture.seen(), object_mask())
+    result = picture.harmonize(layer)
+    left, top, width, height = result["rect"]
+    got = picture.pixels(result, "R'G'B'A", "u8")
+    gimp("remove", picture.id, result["id"])
+    gimp("remove", picture.id, below)
+    bare = engine(harmonizer, picture.seen(), object_mask())
+    area = np.s_[top : top + height, left : left + width]
+    solid = got[..., 3] == 255
+    expected = bare[area][solid].astype(int)
+    cost, rest = (abs(expected - other).mean() for other in (darker[area][solid], got[solid][:, :3]))
+    assert cost > 0.5 and rest < 0.5 * cost
 
 
 def test_of_a_layer_in_another_mode_only_what_is_seen_is_known(

@@ -144,6 +144,32 @@ def test_a_shadow_in_the_layer_stays_as_it_is(krita: Krita) -> None:
     assert abs(after[alpha == 1].astype(int) - before[area][alpha == 1]).mean() > 3
 
 
+@pytest.mark.parametrize("mode", ["normal", "multiply"])
+def test_a_shadow_on_the_layer_below_is_not_taken_for_the_scenes_light(
+    krita: Krita, harmonizer: Harmonizer, mode: str
+) -> None:
+    arguments = layers()
+    photo, person = arguments["layers"]
+    shadow = np.zeros((HEIGHT - 80, WIDTH - 160, 4))
+    y, x = np.mgrid[: HEIGHT - 80, : WIDTH - 160]
+    shadow[..., 3] = np.clip(3 - 3 * np.hypot((x - 220) / 200, (y - 170) / 150), 0, 1)
+    below = ("Shadow", [80, 60, WIDTH - 160, HEIGHT - 80], SRGB.encode(shadow))
+    krita("create", **{**arguments, "layers": [photo, below, person]})
+    krita("change", name="Shadow", BlendingMode=mode, Opacity=210)
+    picture, alpha = seen(krita), shown(krita, "Person")[..., 3]
+    harmonize(krita)
+    got = shown(krita, RESULT)
+    krita("trigger", action="edit_undo")
+    krita("change", name="Shadow", Visible=False)
+    bare = engine(harmonizer, SRGB, seen(krita), alpha)
+    darker = engine(harmonizer, SRGB, picture, alpha)
+    left, top, width, height = bare[0]
+    solid = bare[1][..., 3] == 255
+    result = got[top : top + height, left : left + width][solid].astype(int)
+    cost, rest = (abs(bare[1][solid].astype(int) - other).mean() for other in (darker[1][solid], result))
+    assert cost > 0.5 and rest < 0.5 * cost
+
+
 def test_of_a_layer_in_another_mode_only_what_is_seen_is_known(krita: Krita, harmonizer: Harmonizer) -> None:
     krita("create", **layers())
     krita("change", name="Person", Opacity=128, BlendingMode="multiply")
