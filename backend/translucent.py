@@ -123,14 +123,15 @@ def lay(shown: Array, own: Array, alpha: Array, instead: Array, where: Array | b
     colours, scale = own.shape[2], full(shown)
     rest = np.divide(1 - instead, 1 - alpha, out=np.zeros_like(instead), where=alpha < 1)
     seen = shown[..., -1:] / np.float32(scale) if shown.shape[2] > colours else np.float32(1)
-    layer, picture = own / np.float32(full(own)), shown[..., :colours] / np.float32(scale)
+    layer, picture = own * np.float32(scale / full(own)), shown[..., :colours]
     if linear:
-        layer, picture = decode_srgb(layer), decode_srgb(picture)
+        layer, picture = (decode_srgb(part / np.float32(scale)) * np.float32(scale) for part in (layer, picture))
     values = instead * layer + rest * (picture * seen - alpha * layer)
     visible = instead + rest * np.maximum(seen - alpha, 0)
     np.divide(values, visible, out=values, where=where & (visible > 0))
-    values = encode_srgb(values) if linear else values
-    _store(shown[..., :colours], values * np.float32(scale), where)
+    if linear:
+        values = encode_srgb(values / np.float32(scale)) * np.float32(scale)
+    _store(shown[..., :colours], values, where)
     if shown.shape[2] > colours:
         _store(shown[..., -1:], visible * np.float32(scale), where)
 
