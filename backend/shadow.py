@@ -58,7 +58,7 @@ def take_away(shown: Array, own: Array, alpha: Array, opacity: float, mask: Arra
 
 
 def _take(shown: Array, own: Array, alpha: Array, opacity: float, linear: bool, colour: Array) -> None:
-    """Both, of a shadow of this colour."""
+    """Take the layer's shadow, of this colour, off the picture, and make the layer transparent there; both in place."""
     for top in range(0, len(shown), STRIP):
         rows = slice(top, top + STRIP)
         soft = np.nonzero(_soft(alpha[rows, :, 0], full(alpha)))
