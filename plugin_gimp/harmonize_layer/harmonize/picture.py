@@ -144,9 +144,8 @@ def _opacity(layer: Gimp.Layer, modes: tuple[Gimp.LayerMode, ...] = _PLAIN) -> f
 def _is_linear(layer: Gimp.Layer) -> bool:
     """Whether it is laid over what is below in linear light, which legacy modes are not."""
     space = layer.get_composite_space()
-    if space == Gimp.LayerColorSpace.AUTO:
-        return layer.get_mode() != Gimp.LayerMode.NORMAL_LEGACY
-    return bool(space == Gimp.LayerColorSpace.RGB_LINEAR)
+    automatic = space == Gimp.LayerColorSpace.AUTO and layer.get_mode() != Gimp.LayerMode.NORMAL_LEGACY
+    return bool(automatic or space == Gimp.LayerColorSpace.RGB_LINEAR)
 
 
 def _below(image: Gimp.Image, layer: Gimp.Layer, plan: Plan, wire: _Wire) -> Below | None:

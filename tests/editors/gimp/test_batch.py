@@ -417,6 +417,21 @@ def test_a_shadow_on_the_layer_below_is_not_taken_for_the_scenes_light(
     assert cost > 0.5 and rest < 0.5 * cost
 
 
+def test_a_drop_shadow_that_is_an_effect_stays_as_it_is(gimp: Gimp, picture: Picture) -> None:
+    layer = picture.layer(cutout(), "pasted")
+    bare = picture.seen()
+    gimp("drop_shadow", layer)
+    before = picture.seen()
+    result = picture.harmonize(layer)
+    x, y, width, height = result["rect"]
+    coverage = np.zeros((HEIGHT, WIDTH), np.uint8)
+    coverage[y : y + height, x : x + width] = picture.pixels(result, "R'G'B'A", "u8")[..., 3]
+    mask, after = object_mask(), picture.seen()
+    cast = (mask == 0) & (before != bare).any(2)
+    assert cast.mean() > 0.01 and (coverage[cast] == 0).mean() > 0.99 and (coverage[mask == 255] == 255).all()
+    assert (after[cast] == before[cast]).mean() > 0.99
+
+
 def test_of_a_layer_in_another_mode_only_what_is_seen_is_known(
     gimp: Gimp, picture: Picture, harmonizer: Harmonizer
 ) -> None:
