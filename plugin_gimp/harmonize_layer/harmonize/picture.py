@@ -153,7 +153,7 @@ def _below(image: Gimp.Image, layer: Gimp.Layer, plan: Plan, wire: _Wire) -> Bel
     _, _, siblings = next(_levels(layer))
     below = next((each for each in siblings if each.get_visible()), None)
     opacity = _opacity(below, _SHADOW) if below else None
-    if below is None or opacity is None or below.is_group():
+    if below is None or opacity is None or below.is_group() or not below.has_alpha():
         return None
     if below.get_mask():
         below.remove_mask(Gimp.MaskApplyMode.APPLY if below.get_apply_mask() else Gimp.MaskApplyMode.DISCARD)
