@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from gi.repository import Babl, Gegl, Gimp
 
+from .link.context import intersection
 from .link.foreground import Plan, replaces
 from .link.messages import Below, Harmonize, Image, Pixels, Rect
 from .link.rendezvous import is_alive
@@ -158,14 +159,21 @@ def _below(image: Gimp.Image, layer: Gimp.Layer, plan: Plan, wire: _Wire) -> Bel
     if below.get_mask():
         below.remove_mask(Gimp.MaskApplyMode.APPLY if below.get_apply_mask() else Gimp.MaskApplyMode.DISCARD)
     below.merge_filters()
-    image.select_item(Gimp.ChannelOps.REPLACE, below)
-    rect = plan.below(_selected(image))
+    rect = intersection(_box(below), plan.image)
     if rect is None:
         return None
     _, left, top = below.get_offsets()
     x, y, width, height = rect
-    pixels = wire.read(below, Rect(x - left, y - top, width, height), wire.layout)
-    return Below(rect, wire.layout, wire.dtype, pixels, opacity)
+    area = Rect(x - left, y - top, width, height)
+    if rect == plan.image and all(any(wire.read(below, corner, "ALPHA")) for corner in _corners(area)):
+        return None  # it fills the picture
+    return Below(rect, wire.layout, wire.dtype, wire.read(below, area, wire.layout), opacity)
+
+
+def _corners(area: Rect) -> list[Rect]:
+    """Its four pixels."""
+    x, y, width, height = area
+    return [Rect(left, top, 1, 1) for left in (x, x + width - 1) for top in (y, y + height - 1)]
 
 
 def _own(image: Gimp.Image, layer: Gimp.Layer) -> tuple[Gimp.Drawable, int, int]:
@@ -251,7 +259,7 @@ def _box(layer: Gimp.Layer) -> Rect:
 
 def _format(layout: str, dtype: str) -> str:
     """Babl's name of what travels."""
-    components = {"RGBA": "R'G'B'A", "GRAYA": "Y'A", "MASK": "Y"}[layout]
+    components = {"RGBA": "R'G'B'A", "GRAYA": "Y'A", "MASK": "Y", "ALPHA": "A"}[layout]
     return f"{components} {_KINDS[dtype]}"
 
 
