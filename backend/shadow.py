@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from backend.foreground import Array, full
-from backend.translucent import ENOUGH, SOLID, STRIP, lay
+from backend.translucent import ENOUGH, SOLID, STRIP, covering, lay
 
 _DARK = 0.25
 """What a shadow's colour is at most, in any channel."""
@@ -38,7 +38,7 @@ def take_out(shown: Array, own: Array, alpha: Array, opacity: float, linear: boo
         opacity: by which times alpha it is laid over the rest, 0..1.
         linear: it was laid in linear light, as backend.translucent.lay has it.
     """
-    colour = _colour(own, alpha, _REST)
+    colour = _colour(own, alpha, 1.0, _REST)
     if colour is not None:
         _take(shown, own, alpha, opacity, linear, colour)
 
@@ -50,9 +50,9 @@ def take_away(shown: Array, own: Array, alpha: Array, opacity: float, mask: Arra
         shown, own, alpha, opacity, linear: as above, of that layer.
         mask: [h, w], above 0 where the foreground lies over it.
     """
-    visible = np.clip(alpha * np.float32(opacity / full(alpha)), 0, 1)
-    colour = _colour(own, visible, 0)
+    colour = _colour(own, alpha, opacity, 0)
     if colour is not None:
+        visible = covering(alpha, opacity)
         visible[mask > 0] = 0
         _take(shown, own, visible, 1.0, linear, colour)
 
@@ -65,26 +65,26 @@ def _take(shown: Array, own: Array, alpha: Array, opacity: float, linear: bool, 
         flat = _flat(own[rows][soft], colour, full(own))
         shadow = soft[0][flat], soft[1][flat]
         pixels = shown[rows][shadow][None]
-        opacities = np.clip(alpha[rows][shadow] * np.float32(opacity / full(alpha)), 0, 1)[None]
+        opacities = covering(alpha[rows][shadow], opacity)[None]
         lay(pixels, own[rows][shadow][None], opacities, np.zeros_like(opacities), True, linear)
         shown[rows][shadow] = pixels[0]
         alpha[rows][shadow] = 0
 
 
-def _colour(own: Array, alpha: Array, rest: float) -> Array | None:
-    """[C], the colour of the layer's shadow; None: it has none, or leaves less than this share."""
+def _colour(own: Array, alpha: Array, opacity: float, rest: float) -> Array | None:
+    """[C], the colour of the shadow of a layer that is laid so; None: it has none, or leaves less than this share."""
     height, width = alpha.shape[:2]
     step = max(1, max(height, width) // ENOUGH)
     rows, columns = np.ogrid[:height:step, :width:step]
-    coverage, colours = alpha[rows, columns, 0].astype(np.float32) / np.float32(full(alpha)), own[rows, columns]
-    soft = _soft(alpha[rows, columns, 0], full(alpha))
+    coverage, colours = covering(alpha[rows, columns, 0], opacity), own[rows, columns]
+    soft = _soft(coverage, 1)
     dark = soft & (colours.max(2) <= _DARK * full(own))
     whole = coverage.sum()
     if coverage[dark].sum() <= _LEAST * whole:
         return None
     for y, x in ((0, _DEEP), (0, -_DEEP), (_DEEP, 0), (-_DEEP, 0)):
         beside = alpha[np.clip(rows + y, 0, height - 1), np.clip(columns + x, 0, width - 1), 0]
-        dark &= _soft(beside, full(alpha))
+        dark &= _soft(covering(beside, opacity), 1)
     within = coverage[dark].sum()
     if within <= _LEAST * whole:
         return None

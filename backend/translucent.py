@@ -64,8 +64,7 @@ class Opaque:
         def opacities(rows: slice, columns: slice = np.s_[:]) -> Array:
             if alpha is None:
                 return np.full((*own[rows, columns].shape[:2], 1), opacity, np.float32)
-            values: Array = np.clip(alpha[rows, columns] * np.float32(opacity / full(alpha)), 0, 1)
-            return values
+            return covering(alpha[rows, columns], opacity)
 
         coverage, shown = mask[slices(area)], image[slices(area)]
         some = slice(None, None, max(1, max(coverage.shape) // ENOUGH))
@@ -105,6 +104,12 @@ def _raise(shown: Array, mask: Array, own: Array, alpha: Array, typical: float, 
     """Show a layer of opacity `alpha` as if that were ``alpha / typical``."""
     raised = np.minimum(alpha / np.float32(typical), 1)
     lay(shown, own, alpha, raised, (mask > 0)[..., None] & (raised > alpha), linear)
+
+
+def covering(alpha: Array, opacity: float) -> Array:
+    """How opaque a layer of this alpha, of any shape and type, is laid over the rest: float32 0..1."""
+    values: Array = np.clip(alpha * np.float32(opacity / full(alpha)), 0, 1)
+    return values
 
 
 def lay(shown: Array, own: Array, alpha: Array, instead: Array, where: Array | bool, linear: bool) -> None:

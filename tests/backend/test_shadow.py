@@ -7,22 +7,11 @@ import pytest
 
 from backend.foreground import full
 from backend.shadow import take_away, take_out
-from gknet.color import decode_srgb, encode_srgb
 from tests.backend.test_daemon import Array, disc, picture
-from tests.backend.test_translucent import stored
+from tests.backend.test_translucent import laid, stored
 
 HEIGHT, WIDTH = 700, 340  # more rows than are worked on at a time, and more than are looked at
 FLOATS = {"u8": 1.5 / 255, "u16": 1e-4, "f16": 1e-3, "f32": 1e-5}
-
-
-def laid(own: Array, alpha: Array, behind: Array, linear: bool = False) -> Array:
-    """What is seen of a layer over what is behind, 0..1, straight alpha."""
-    if linear:
-        result = laid(decode_srgb(own), alpha, np.dstack([decode_srgb(behind[..., :3]), behind[..., 3:]]))
-        return np.dstack([encode_srgb(result[..., :3]), result[..., 3:]])
-    visible = alpha + (1 - alpha) * behind[..., 3:]
-    colours = alpha * own + (1 - alpha) * behind[..., 3:] * behind[..., :3]
-    return np.dstack([colours / np.maximum(visible, 1e-9), visible])
 
 
 def layer(object_: Array, shadow: Array, colour: float = 0.0) -> tuple[Array, Array]:

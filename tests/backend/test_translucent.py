@@ -35,16 +35,20 @@ def scene(dtype: str, opacity: float, below: float = 1.0, linear: bool = False) 
 
 
 def over(own: Array, opacity: Array, behind: Array, linear: bool = False) -> Array:
-    """The layer laid over what is behind: straight alpha."""
-    if linear:
-        own, behind = (np.dstack([decode_srgb(part[..., :3]), part[..., 3:]]) for part in (own, behind))
-        result = over(own, opacity, behind)
-        return np.dstack([encode_srgb(result[..., :3]), result[..., 3:]])
-    result, part = behind.copy(), behind[INSIDE]
-    alpha = opacity + (1 - opacity) * part[..., 3]
-    colours = opacity[..., None] * own[..., :3] + ((1 - opacity) * part[..., 3])[..., None] * part[..., :3]
-    result[INSIDE] = np.dstack([colours / np.maximum(alpha, 1e-9)[..., None], alpha])
+    """The layer laid over its area of what is behind."""
+    result = behind.copy()
+    result[INSIDE] = laid(own[..., :3], opacity[..., None], behind[INSIDE], linear)
     return result
+
+
+def laid(own: Array, alpha: Array, behind: Array, linear: bool = False) -> Array:
+    """What is seen of a layer over what is behind, 0..1, straight alpha."""
+    if linear:
+        result = laid(decode_srgb(own), alpha, np.dstack([decode_srgb(behind[..., :3]), behind[..., 3:]]))
+        return np.dstack([encode_srgb(result[..., :3]), result[..., 3:]])
+    visible = alpha + (1 - alpha) * behind[..., 3:]
+    colours = alpha * own + (1 - alpha) * behind[..., 3:] * behind[..., :3]
+    return np.dstack([colours / np.maximum(visible, 1e-9), visible])
 
 
 @pytest.mark.parametrize("dtype", ["u8", "u16", "f32"])
